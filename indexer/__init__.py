@@ -1,0 +1,11 @@
+"""Keeping and finding; knows no HTTP.
+
+Import from the room, not from here:
+
+- ``indexer.catalogue``: ``Catalogue``, a folder that holds items, vectors and an embedder
+- ``indexer.ingest``: read → decode → embed → commit
+- ``indexer.search``: pictures, vectors or ids → a table of hits
+- ``indexer.index`` and ``indexer.faiss_index``: exact and FAISS indexes
+- ``indexer.items``, ``indexer.vectors``, ``indexer.files``: what stands on disk and how
+- ``indexer.cli``: the commands
+"""

@@ -1,0 +1,356 @@
+"""Catalogue: a folder that holds items, their vectors, an embedder and a view of them to search.
+
+    catalogue.json        what it is called, which index it wants, a note for those who look at it
+    items/                the truth (Delta); a version of it names a state of the whole catalogue
+    rejected/             inputs that are no items, each with the reason (Delta)
+    vectors/<digest>/     a cache
+    index/<digest>/       a view
+    embedder/<digest>/    model.json + weights.safetensors
+    .lock                 held by the one process that writes
+
+Reading needs no lock. Every write is one Delta commit, made after the vectors it needs are on disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import filelock
+import numpy as np
+import pyarrow as pa
+
+from indexer import view
+from indexer.files import read_json, sweep, write_bytes, write_json
+from indexer.index import VectorIndex
+from indexer.items import ITEMS_SCHEMA, REJECTED_SCHEMA, VersionedTable
+from indexer.vectors import VectorCache
+from retrieval.errors import BusyError, CatalogueError, DamagedError, InputError, NotFoundError
+
+FORMAT: Final = 1
+ABOUT_FILE: Final = "catalogue.json"
+
+
+class Embeds(Protocol):
+    """What a catalogue asks of an embedder.
+
+    Attributes:
+        digest: names the embedder; equal digests give equal vectors.
+        dim: length of a vector.
+        image_size: shorter side, in pixels, that it resizes a picture to: decoding may stop at twice that.
+    """
+
+    digest: str
+    dim: int
+    image_size: int
+
+    def embed(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Embed (height, width, 3) uint8 pictures: (n, dim) float32, L2-normalised."""
+        ...
+
+    def save(self, folder: Path, *, write: Callable[[Path, bytes], object]) -> None:
+        """Write its files to ``folder`` with ``write``."""
+        ...
+
+
+class Catalogue:
+    """An open catalogue; use it as a context manager or call ``close``.
+
+    Safe to read from several threads. An object opened at no particular version follows the newest one.
+
+    Attributes:
+        path: the folder.
+        digest: of the embedder in force.
+        dim: length of its vectors.
+        about: what ``catalogue.json`` holds: name, index, note.
+        vectors: the cache of the embedder in force.
+        rejected: the table of rejected inputs.
+    """
+
+    def __init__(
+        self, path: Path, items: VersionedTable, *, pinned: bool, embedder: Embeds | None, device: str
+    ) -> None:
+        self.path = path
+        self.about = read_json(path / ABOUT_FILE)
+        if self.about.get("format") != FORMAT:
+            raise CatalogueError(
+                f"{path} has catalogue format {self.about.get('format')}; this version of lookalike reads {FORMAT}"
+            )
+        self.rejected = VersionedTable.open(path / "rejected")
+        self._items = items
+        self._pinned = pinned
+        metadata = items.metadata()
+        try:
+            self.digest, self.dim = metadata["embedder"], int(metadata["dim"])
+        except (KeyError, ValueError) as error:
+            raise DamagedError(f"version {items.version} of {path / 'items'} does not name its embedder") from error
+        if embedder is not None and embedder.digest != self.digest:
+            raise InputError(
+                f"{path} was made with embedder {self.digest[:12]}, not {embedder.digest[:12]}; "
+                "make a new catalogue for another embedder"
+            )
+        self.vectors = VectorCache(path / "vectors" / self.digest, self.dim)
+        self.device = device
+        self._embedder = embedder
+        self._lock = filelock.FileLock(path / ".lock", timeout=0)
+        self._guard = threading.RLock()
+        self._table: pa.Table | None = None
+        self._view: view.View | None = None
+
+    @classmethod
+    def create(
+        cls, path: Path, embedder: Embeds, *, index: str = "exact", note: str | None = None, device: str = "auto"
+    ) -> Catalogue:
+        """Create an empty catalogue.
+
+        Args:
+            path: a folder that does not exist or is empty.
+            embedder: will embed everything in it.
+            index: "exact" or a FAISS factory string.
+            note: a sentence for those who look at the catalogue, such as that its photos are synthetic.
+            device: where the index and a loaded embedder run.
+
+        Raises:
+            CatalogueError: there is something in the folder, or it cannot be written.
+        """
+        path = path.absolute()
+        if (path / ABOUT_FILE).exists():
+            raise CatalogueError(f"{path} is a catalogue already; open it instead")
+        leftovers = {"items", "rejected", "embedder", ".lock"}
+        if path.exists() and (not path.is_dir() or any(entry.name not in leftovers for entry in path.iterdir())):
+            raise CatalogueError(f"{path} holds other things; name a new or an empty folder for the catalogue")
+        embedder.save(path / "embedder" / embedder.digest, write=write_bytes)
+        metadata = {"embedder": embedder.digest, "dim": str(embedder.dim), "next_row": "0"}
+        # A creation that was killed half-way is gone through again: catalogue.json is written last.
+        for name, schema, its_metadata in (("rejected", REJECTED_SCHEMA, {}), ("items", ITEMS_SCHEMA, metadata)):
+            if not (path / name / "_delta_log").exists():
+                VersionedTable.create(path / name, schema, its_metadata)
+        about = {"format": FORMAT, "name": path.name, "index": index, "note": note}
+        write_json(path / ABOUT_FILE, about)
+        return cls.open(path, embedder=embedder, device=device)
+
+    @classmethod
+    def open(
+        cls, path: Path, *, version: int | None = None, embedder: Embeds | None = None, device: str = "auto"
+    ) -> Catalogue:
+        """Open a catalogue.
+
+        Args:
+            path: the folder.
+            version: of the items; None follows the newest.
+            embedder: used in place of the one on disk, whose digest it must have.
+            device: where the index and the embedder run: "auto", "cpu", "cuda".
+
+        Raises:
+            NotFoundError: there is no catalogue, or no such version.
+            DamagedError: what stands on disk is not what was written.
+            InputError: the embedder is another one.
+        """
+        path = path.absolute()
+        if not (path / ABOUT_FILE).is_file():
+            raise NotFoundError(f"there is no catalogue at {path}; make one with lookalike index SOURCE --catalogue DIR")
+        items = VersionedTable.open(path / "items", version=version)
+        return cls(path, items, pinned=version is not None, embedder=embedder, device=device)
+
+    def __enter__(self) -> Catalogue:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of what is held in memory, and of the lock."""
+        self._lock.release(force=True)
+        with self._guard:
+            self._table = self._view = self._embedder = None
+
+    @property
+    def version(self) -> int:
+        """The version of the items that this object shows."""
+        return self._items.version
+
+    @property
+    def note(self) -> str | None:
+        """A sentence for those who look at the catalogue."""
+        note = self.about.get("note")
+        return None if note is None else str(note)
+
+    def items(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """The items of this version in ascending ``row``; schema ``ITEMS_SCHEMA`` and the user's columns.
+
+        Raises:
+            NotFoundError: there is no such column.
+            DamagedError: a file of the table is missing or cut.
+        """
+        with self._guard:
+            if self._table is None:
+                table = self._items.read()
+                row = table.column("row").to_numpy()
+                if not (np.diff(row) > 0).all():
+                    table = table.sort_by("row")
+                self._table = table.combine_chunks()
+            table = self._table
+        if columns is None:
+            return table
+        unknown = [name for name in columns if name not in table.column_names]
+        if unknown:
+            raise NotFoundError(
+                f"{self.path} has no column {unknown[0]!r}; it has {', '.join(map(repr, table.column_names))}"
+            )
+        return table.select(list(columns))
+
+    def index(self) -> VectorIndex:
+        """The index over the items of this version, opened or built when first asked for."""
+        with self._guard:
+            return self._open_view().index
+
+    def _open_view(self) -> view.View:
+        with self._guard:
+            if self._view is None:
+                self._view = view.open_view(
+                    self.path / "index" / self.digest,
+                    spec=str(self.about["index"]),
+                    items=self.items(["row", "sha256"]),
+                    vectors=self.vectors,
+                    device=self.device,
+                )
+            return self._view
+
+    def embedder(self) -> Embeds:
+        """The embedder in force, loaded when first asked for.
+
+        Raises:
+            DamagedError: its files are not those whose digest the catalogue names.
+        """
+        with self._guard:
+            if self._embedder is None:
+                from retrieval.embedder import Embedder
+
+                folder = self.path / "embedder" / self.digest
+                loaded = Embedder.load(folder, device=self.device)
+                if loaded.digest != self.digest:
+                    raise DamagedError(f"the embedder in {folder} is not the one the catalogue was made with")
+                self._embedder = loaded
+            return self._embedder
+
+    def refresh(self) -> bool:
+        """Move on to the newest version, unless a version was asked for when opening; says whether it moved.
+
+        Raises:
+            CatalogueError: the newest version has another embedder; open the catalogue anew.
+        """
+        if self._pinned:
+            return False
+        newest = VersionedTable.open(self.path / "items")
+        with self._guard:
+            if newest.version == self.version:
+                return False
+            if newest.metadata().get("embedder") != self.digest:
+                raise CatalogueError(f"{self.path} has another embedder now; open it anew")
+            self._items, self._table, self._view = newest, None, None
+        return True
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the catalogue's lock, on its newest version; the system lets go of it when the process dies.
+
+        Raises:
+            BusyError: another process holds it.
+            CatalogueError: this object shows an earlier version.
+        """
+        if self._pinned:
+            raise CatalogueError(f"version {self.version} of {self.path} is open for reading; open the newest to write")
+        try:
+            self._lock.acquire()
+        except filelock.Timeout as error:
+            raise BusyError(f"another process is writing {self.path}; wait for it to end") from error
+        except OSError as error:
+            raise CatalogueError(f"cannot write {self.path}: {error.strerror or error}") from error
+        try:
+            sweep(self.path)
+            self.refresh()
+            yield
+        finally:
+            self._lock.release()
+
+    def commit(self, rows: pa.Table, *, replacing: bool = False) -> int:
+        """Add items, or replace those with the same id, in one commit; call it inside ``writing``.
+
+        Args:
+            rows: as ``ITEMS_SCHEMA`` with the user's columns; a null ``row`` is given the next number.
+            replacing: whether some of the ids are in the catalogue already.
+
+        Returns:
+            The new version.
+        """
+        assert self._lock.is_locked
+        if rows.num_rows == 0:
+            return self.version
+        metadata = self._items.metadata()
+        next_row = int(metadata["next_row"])
+        row = rows.column("row").to_numpy(zero_copy_only=False).astype(np.float64)
+        new = np.isnan(row)
+        numbered = np.where(new, next_row + np.cumsum(new) - 1, row).astype(np.int64)
+        metadata["next_row"] = str(next_row + int(new.sum()))
+        at = rows.column_names.index("row")
+        rows = rows.set_column(at, ITEMS_SCHEMA.field("row"), pa.array(numbered))
+        if replacing:
+            self._items.merge(rows, on=["id"], metadata=metadata)
+        else:
+            self._items.append(rows, metadata)
+        with self._guard:
+            self._table = self._view = None
+        return self.version
+
+    def settle(self) -> None:
+        """Join small files and bring the stored view up to date; call it inside ``writing``, when the work is done."""
+        assert self._lock.is_locked
+        self.vectors.compact()
+        self._items.compact(self._items.metadata())
+        self._table = self._view = None
+        spec = str(self.about["index"])
+        if view.is_stored(spec):
+            view.save_view(
+                self.path / "index" / self.digest, self._open_view(), spec=spec, version=self.version
+            )
+
+    def set_about(self, **changes: Any) -> None:
+        """Change what ``catalogue.json`` says (``name``, ``index``, ``note``); call it inside ``writing``."""
+        assert self._lock.is_locked
+        self.about = {**self.about, **changes}
+        write_json(self.path / ABOUT_FILE, self.about)
+        self._view = None
+
+    def versions(self) -> list[dict[str, Any]]:
+        """The versions, newest first: version, timestamp (ms since 1970), operation, embedder."""
+        entries = self._items.history()
+        return [
+            {key: entry[key] for key in ("version", "timestamp", "operation")}
+            | {"embedder": entry["metadata"].get("embedder")}
+            for entry in entries
+        ]
+
+    def rollback(self, version: int) -> int:
+        """Make the newest version equal to an earlier one, embedder and all; takes the lock itself.
+
+        Rows given out since are not given again.
+
+        Returns:
+            The number of the new version.
+
+        Raises:
+            NotFoundError: there is no such version.
+        """
+        with self.writing():
+            before = VersionedTable.open(self.path / "items", version=version).metadata()
+            metadata = {**before, "next_row": self._items.metadata()["next_row"]}
+            self._items.restore(version, metadata)
+            with self._guard:
+                self._table = self._view = None
+                if before["embedder"] != self.digest:
+                    self.digest, self.dim, self._embedder = before["embedder"], int(before["dim"]), None
+                    self.vectors = VectorCache(self.path / "vectors" / self.digest, self.dim)
+            return self.version

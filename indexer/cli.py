@@ -1,0 +1,351 @@
+"""The commands that keep and find: index, search, evaluate, info, verify, rejected."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from retrieval.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from indexer.catalogue import Catalogue
+    from retrieval.manifest import Manifest
+
+CATALOGUE = click.argument("catalogue", type=click.Path(path_type=Path))
+JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+DEVICE = click.option(
+    "--device", default="auto", show_default=True, help="Where the network and the index run: auto, cpu, cuda, cuda:N."
+)
+
+
+def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say how a source is read."""
+    for option in reversed(
+        [
+            click.option("--image-column", metavar="NAME", help="Column of the paths or the image bytes."),
+            click.option("--id-column", metavar="NAME", help="Column of the ids; default: id, else the path."),
+            click.option("--label-column", metavar="NAME", help="Column of the labels; default: label or class."),
+            click.option("--split-column", metavar="NAME", help="Column of the splits; default: split."),
+            click.option("--root", type=click.Path(path_type=Path), help="Folder that paths in a list start from."),
+            click.option("--prefix", default="", metavar="TEXT", help="Put before every id."),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def echo_json(value: dict[str, Any]) -> None:
+    """Print one JSON object on standard output; dates and other values become text."""
+    click.echo(json.dumps(value, ensure_ascii=False, default=str))
+
+
+@contextlib.contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int, int], None]]:
+    """Show images done, rate, time left and refusals on standard error."""
+    from tqdm import tqdm
+
+    # A log file gets a line every ten seconds, a terminal several a second.
+    interval = 0.2 if click.get_text_stream("stderr").isatty() else 10.0
+    with tqdm(desc=what, unit=" images", mininterval=interval, maxinterval=interval, dynamic_ncols=True) as bar:
+
+        def show(done: int, total: int, refused: int) -> None:
+            bar.total = total
+            if refused:
+                bar.set_postfix(rejected=refused, refresh=False)
+            bar.update(done - bar.n)
+
+        yield show
+
+
+@click.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("--catalogue", required=True, type=click.Path(path_type=Path), help="Folder of the catalogue.")
+@source_options
+@click.option("--backbone", metavar="NAME", help="timm's name of it  [default: tf_efficientnet_lite0]")
+@click.option("--weights", type=click.Path(path_type=Path), help="Local safetensors file for the backbone.")
+@click.option("--pooling", metavar="NAME", help="native, average, max or gem  [default: native]")
+@click.option("--index", "index_spec", metavar="SPEC", help="exact, or a FAISS factory string  [default: exact]")
+@click.option("--note", metavar="TEXT", help="A sentence shown to those who look at the catalogue.")
+@click.option("--commit-every", type=click.IntRange(min=1), default=1024, show_default=True, metavar="N",
+              help="Images between two commits.")
+@DEVICE
+@JSON
+def index(
+    source: Path,
+    catalogue: Path,
+    backbone: str | None,
+    weights: Path | None,
+    pooling: str | None,
+    index_spec: str | None,
+    note: str | None,
+    commit_every: int,
+    device: str,
+    as_json: bool,
+    **reading: Any,
+) -> None:
+    """Add the images of SOURCE to a catalogue, which is made when it is not there.
+
+    SOURCE is a folder (its subfolders are the labels), a CSV, TSV or Parquet file, or a Grocery list. A run that was
+    stopped goes on where it was; images that are there already are not embedded again.
+    """
+    from indexer.ingest import ingest
+
+    _keep_apart(catalogue, source)
+    manifest = _read(source, reading)
+    with (
+        _open_or_create(catalogue, backbone, weights, pooling, index_spec, note, device) as opened,
+        progress_bar("index") as progress,
+    ):
+        summary = ingest(opened, manifest, commit_every=commit_every, progress=progress)
+    if as_json:
+        echo_json({"catalogue": str(catalogue), **summary.to_dict()})
+        return
+    rate = f", {summary.embedded / summary.seconds:.0f} images/s" if summary.embedded else ""
+    click.echo(
+        f"{catalogue}: {summary.items:,} items (version {summary.version})\n"
+        f"  added {summary.added:,}, updated {summary.updated:,}, unchanged {summary.unchanged:,}, "
+        f"rejected {summary.rejected:,}\n"
+        f"  embedded {summary.embedded:,} images in {summary.seconds:.1f} s{rate}"
+    )
+    if summary.rejected:
+        click.echo(f"  the reasons: lookalike rejected {catalogue}")
+
+
+@click.command()
+@CATALOGUE
+@click.argument("images", nargs=-1, type=click.Path(path_type=Path), metavar="[IMAGE]...")
+@click.option("--id", "ids", multiple=True, metavar="ID", help="Search by an item of the catalogue; may be repeated.")
+@click.option("-k", "--k", default=10, show_default=True, type=click.IntRange(min=1), help="Hits a query.")
+@click.option("--html", type=click.Path(path_type=Path), help="Write a page with the pictures to this file.")
+@DEVICE
+@JSON
+def search(
+    catalogue: Path, images: tuple[Path, ...], ids: tuple[str, ...], k: int, html: Path | None, device: str,
+    as_json: bool,
+) -> None:
+    """Find the items of CATALOGUE most like each IMAGE, or like items of it."""
+    from indexer.catalogue import Catalogue
+    from indexer.search import search as find
+
+    if bool(images) == bool(ids):
+        raise click.UsageError("name one or more pictures, or items with --id, and not both")
+    with Catalogue.open(catalogue, device=device) as opened:
+        hits = find(opened, images=images, k=k) if images else find(opened, ids=ids, k=k)
+        if html is not None:
+            from indexer.files import write_bytes
+            from indexer.hits_page import hits_page
+
+            write_bytes(html, hits_page(opened, hits).encode())
+    if as_json:
+        echo_json({"hits": hits.to_pylist()})
+        return
+    _print_hits(hits)
+    if html is not None:
+        click.echo(f"\nthe pictures: {html}")
+
+
+@click.command()
+@CATALOGUE
+@click.option("--queries", type=click.Path(path_type=Path), metavar="SOURCE",
+              help="Measure the images of a source against the catalogue; default: leave-one-out within it.")
+@click.option("--by", "label", default="label", show_default=True, metavar="NAME",
+              help="Column of the catalogue and the queries that holds the class.")
+@source_options
+@click.option("-k", "--k", "ks", multiple=True, type=click.IntRange(min=1), help="K, repeated  [default: 1 2 4 8]")
+@DEVICE
+@JSON
+def evaluate(
+    catalogue: Path, queries: Path | None, label: str, ks: tuple[int, ...], device: str, as_json: bool, **reading: Any
+) -> None:
+    """Measure Recall@K of CATALOGUE by exact search.
+
+    Recall@K is the share of queries with at least one image of their class among the K nearest, the query itself
+    excluded by id. Queries whose class has no other image are counted apart.
+    """
+    from indexer.catalogue import Catalogue
+    from indexer.evaluation import evaluate_catalogue
+    from retrieval.evaluation import KS
+
+    with Catalogue.open(catalogue, device=device) as opened:
+        wanted = tuple(sorted(set(ks))) or KS
+        if queries is None:
+            report, refused = evaluate_catalogue(opened, label=label, ks=wanted)
+        else:
+            manifest = _read(queries, reading)
+            with progress_bar("queries") as progress:
+                report, refused = evaluate_catalogue(opened, queries=manifest, label=label, ks=wanted, progress=progress)
+    if as_json:
+        echo_json({**report.to_dict(), "rejected": refused.to_pylist()})
+        return
+    card = report.embedder
+    click.echo(f"{report.protocol}\nembedder {card['tag'] or card['backbone']}, {card['pooling']} pooling, "
+               f"{card['dim']} dimensions, {card['image_size']} px, digest {card['digest'][:12]}\n")
+    click.echo("   K   Recall@K   95 % interval over classes")
+    for k, value in report.recall.items():
+        low, high = report.interval[k]
+        click.echo(f"{k:4d}   {value:7.2%}    {low:.2%} to {high:.2%}")
+    click.echo(
+        f"\n{report.queries:,} queries of {report.classes:,} classes against {report.gallery:,} images; left out: "
+        f"{report.left_out:,} whose class has no other image, {report.unlabelled:,} without a label, "
+        f"{refused.num_rows:,} rejected"
+    )
+    for row in refused.slice(0, 10).to_pylist():
+        click.echo(f"  rejected {row['uri']}: {row['reason']}")
+
+
+@click.command()
+@CATALOGUE
+@JSON
+def info(catalogue: Path, as_json: bool) -> None:
+    """Say what CATALOGUE holds."""
+    from indexer.catalogue import Catalogue
+    from indexer.description import describe
+
+    with Catalogue.open(catalogue) as opened:
+        about = describe(opened)
+    if as_json:
+        echo_json(about)
+        return
+    card = about["embedder"]
+    click.echo(f"{about['name']}: {about['items']:,} items, {about['labels']:,} labels, version {about['version']}")
+    if about["note"]:
+        click.echo(f"  note      {about['note']}")
+    click.echo(f"  embedder  {card['tag'] or card['backbone']}, {card['pooling']} pooling, {card['dim']} dimensions, "
+               f"{card['image_size']} px, digest {card['digest'][:12]}")
+    click.echo(f"  index     {about['index']}")
+    click.echo(f"  columns   {', '.join(about['columns'])}")
+    for source, count in about["sources"].items():
+        click.echo(f"  source    {source} ({count:,})")
+    click.echo(f"  rejected  {about['rejected']:,}")
+    click.echo(f"  on disk   {about['bytes'] / 2**20:,.1f} MiB")
+
+
+@click.command()
+@CATALOGUE
+@click.option("--sources", is_flag=True, help="Also read every source image and compare it with what was indexed.")
+@click.option("--repair", is_flag=True, help="Move damaged vector files aside, so that index makes them anew.")
+@JSON
+@click.pass_context
+def verify(ctx: click.Context, catalogue: Path, sources: bool, repair: bool, as_json: bool) -> None:
+    """Check that CATALOGUE is as it was written; ends with 4 when it is not."""
+    from indexer.catalogue import Catalogue
+    from indexer.verification import verify as check
+
+    with Catalogue.open(catalogue) as opened:
+        if sources:
+            with progress_bar("verify") as progress:
+                problems = check(opened, sources=True, repair=repair, progress=progress)
+        else:
+            problems = check(opened, repair=repair)
+        version, items = opened.version, opened.items(["row"]).num_rows
+    if as_json:
+        echo_json(
+            {"ok": not problems, "version": version, "items": items, "problems": [p.to_dict() for p in problems]}
+        )
+    elif not problems:
+        click.echo(f"{catalogue}: {items:,} items at version {version}, all well")
+    else:
+        for problem in problems:
+            click.echo(f"{problem.where}: {problem.what}; {problem.remedy}")
+    ctx.exit(4 if problems else 0)
+
+
+@click.command()
+@CATALOGUE
+@JSON
+def rejected(catalogue: Path, as_json: bool) -> None:
+    """List the inputs of CATALOGUE that are no items, with the reasons."""
+    from indexer.catalogue import Catalogue
+
+    with Catalogue.open(catalogue) as opened:
+        rows = opened.rejected.read().sort_by([("source", "ascending"), ("uri", "ascending")]).to_pylist()
+    if as_json:
+        echo_json({"rejected": [{**row, "when": row["when"].astimezone(UTC).isoformat()} for row in rows]})
+        return
+    for row in rows:
+        when: datetime = row["when"]
+        click.echo(f"{when:%Y-%m-%d %H:%M}  {printable(row['uri'])}: {row['reason']}")
+    click.echo(f"{len(rows):,} rejected")
+
+
+def printable(text: str) -> str:
+    """Show a name on one line: control characters become escapes."""
+    return "".join(mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in text)
+
+
+def _read(source: Path, reading: dict[str, Any]) -> Manifest:
+    from retrieval.manifest import Columns, read_manifest
+
+    columns = Columns(
+        image=reading["image_column"],
+        id=reading["id_column"],
+        label=reading["label_column"],
+        split=reading["split_column"],
+    )
+    return read_manifest(source, columns=columns, root=reading["root"], prefix=reading["prefix"])
+
+
+def _keep_apart(catalogue: Path, source: Path) -> None:
+    if source.is_dir() and catalogue.resolve().is_relative_to(source.resolve()):
+        raise InputError(f"the catalogue {catalogue} would lie inside the folder {source}; put it somewhere else")
+
+
+def _open_or_create(
+    path: Path,
+    backbone: str | None,
+    weights: Path | None,
+    pooling: str | None,
+    index_spec: str | None,
+    note: str | None,
+    device: str,
+) -> Catalogue:
+    from indexer.catalogue import ABOUT_FILE, Catalogue
+    from indexer.index import check_spec
+
+    if index_spec is not None:
+        check_spec(index_spec)
+    if not (path / ABOUT_FILE).exists():
+        from retrieval.backbones import DEFAULT_BACKBONE
+        from retrieval.embedder import Embedder
+
+        embedder = Embedder.create(
+            backbone or DEFAULT_BACKBONE, weights=weights, pooling=pooling or "native", device=device
+        )
+        return Catalogue.create(path, embedder, index=index_spec or "exact", note=note, device=device)
+    opened = Catalogue.open(path, device=device)
+    from retrieval.model_card import model_card
+
+    card = model_card(path / "embedder" / opened.digest, opened.digest)
+    for name, given in (("backbone", backbone), ("pooling", pooling)):
+        if given is not None and given != card[name]:
+            raise InputError(
+                f"{path} was made with {name} {card[name]}, not {given}; make a new catalogue for another embedder"
+            )
+    if weights is not None:
+        raise InputError(f"{path} has its weights already; make a new catalogue for others")
+    changes = {name: value for name, value in (("index", index_spec), ("note", note)) if value is not None}
+    if changes:
+        with opened.writing():
+            opened.set_about(**changes)
+    return opened
+
+
+def _print_hits(hits: pa.Table) -> None:
+    query = None
+    for row in hits.to_pylist():
+        if row["query"] != query:
+            query = row["query"]
+            click.echo(f"\n{printable(query)}\n  rank  similarity  label  id")
+        click.echo(
+            f"  {row['rank']:4d}  {row['similarity']:10.4f}  {printable(row['label'] or '-')}  {printable(row['id'])}"
+        )
+    if query is None:
+        click.echo("no hits: the catalogue is empty")

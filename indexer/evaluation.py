@@ -1,0 +1,102 @@
+"""Measure a catalogue: leave-one-out within it, or the pictures of another source against it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from indexer.catalogue import Catalogue, Embeds
+from indexer.ingest import COMMIT_EVERY
+from indexer.pipeline import Outcome, embed_uris
+from retrieval.errors import InputError
+from retrieval.evaluation import KS, Labelled, Report, evaluate
+from retrieval.manifest import Manifest
+from retrieval.model_card import model_card
+from retrieval.sources import ImageSource
+
+
+def evaluate_catalogue(
+    catalogue: Catalogue,
+    *,
+    queries: Manifest | None = None,
+    label: str = "label",
+    ks: Sequence[int] = KS,
+    embedder: Embeds | None = None,
+    progress: Callable[[int, int, int], object] = lambda done, total, rejected: None,
+) -> tuple[Report, pa.Table]:
+    """Measure Recall@K by exact search, whatever index the catalogue has.
+
+    The vectors of ``queries`` go into the cache, so measuring again embeds nothing; they become no items.
+
+    Args:
+        catalogue: the gallery.
+        queries: None measures leave-one-out within the catalogue.
+        label: the column that holds the class, in the catalogue and in the queries.
+        ks: values of K.
+        embedder: the catalogue's own when None.
+        progress: called with images done, images in all, images rejected so far.
+
+    Returns:
+        The report, and the queries that were refused (columns ``uri``, ``reason``).
+
+    Raises:
+        InputError: there is nothing to measure, or the queries have no such column.
+        NotFoundError: the catalogue has no such column.
+        BusyError: the queries need embedding while another process writes the catalogue.
+    """
+    items = catalogue.items(list(dict.fromkeys(["id", "sha256", label])))
+    vectors, present = catalogue.vectors.read(items.column("sha256"))
+    lost = int((~present).sum())
+    if lost:
+        raise InputError(f"{lost} items of {catalogue.path} have no vector; index their source again first")
+    gallery = Labelled(vectors, items.column("id").to_pylist(), _labels(items, label))
+    card = model_card(catalogue.path / "embedder" / catalogue.digest, catalogue.digest)
+    nothing = pa.table({"uri": pa.array([], pa.string()), "reason": pa.array([], pa.string())})
+    if queries is None:
+        how = f"leave-one-out within {catalogue.path.name}, class = {label}, exact search"
+        return evaluate(gallery, gallery, protocol=how, embedder=card, ks=ks), nothing
+    if label not in queries.table.column_names:
+        raise InputError(f"the queries have no column {label!r}; they have {', '.join(queries.table.column_names)}")
+    given, refused = _embed(catalogue, queries, embedder or catalogue.embedder(), label, progress)
+    how = f"queries of {queries.root.name} against {catalogue.path.name}, class = {label}, exact search"
+    return evaluate(given, gallery, protocol=how, embedder=card, ks=ks), refused
+
+
+def _embed(
+    catalogue: Catalogue,
+    queries: Manifest,
+    embedder: Embeds,
+    label: str,
+    progress: Callable[[int, int, int], object],
+) -> tuple[Labelled, pa.Table]:
+    outcomes: list[Outcome] = []
+    total = queries.table.num_rows + queries.rejected.num_rows
+    refused = queries.rejected.num_rows
+
+    def on_done(outcome: Outcome) -> None:
+        nonlocal refused
+        refused += outcome.reason is not None
+        progress(len(queries.rejected) + outcome.position + 1, total, refused)
+
+    with catalogue.writing(), ImageSource(queries.root) as source:
+        uris = queries.table.column("uri").to_pylist()
+        for chunk in embed_uris(source, uris, embedder, catalogue.vectors, chunk=COMMIT_EVERY, on_done=on_done):
+            outcomes.extend(chunk)
+        catalogue.vectors.compact()
+    good = [outcome for outcome in outcomes if outcome.reason is None]
+    bad = [outcome for outcome in outcomes if outcome.reason is not None]
+    vectors, present = catalogue.vectors.read(pa.array([outcome.sha256 for outcome in good], pa.binary()))
+    assert present.all()
+    part = queries.table.take(pa.array([outcome.position for outcome in good], pa.int64()))
+    uris_of_bad = queries.table.column("uri").take(pa.array([outcome.position for outcome in bad], pa.int64()))
+    late = pa.table({"uri": uris_of_bad, "reason": pa.array([outcome.reason for outcome in bad], pa.string())})
+    labelled = Labelled(np.asarray(vectors), part.column("id").to_pylist(), _labels(part, label))
+    return labelled, pa.concat_tables([queries.rejected.select(["uri", "reason"]), late])
+
+
+def _labels(table: pa.Table, name: str) -> list[str | None]:
+    values: list[Any] = table.column(name).to_pylist()
+    return [None if value is None else str(value) for value in values]

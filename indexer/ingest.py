@@ -1,0 +1,224 @@
+"""Ingest: a manifest's images become items of a catalogue, or rows of its rejected inputs.
+
+A run may be stopped at any moment and started again: vectors stand in the cache before the one commit that
+makes their items, so the next run finds what is there, embeds the rest and commits nothing twice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from indexer.catalogue import Catalogue, Embeds
+from indexer.items import ITEMS_SCHEMA, REJECTED_SCHEMA, fit_columns
+from indexer.pipeline import Outcome, embed_uris
+from retrieval.manifest import Manifest
+from retrieval.sources import ImageSource
+
+COMMIT_EVERY: Final = 1024
+Progress = Callable[[int, int, int], object]
+"""Called with images done, images in all, and images rejected so far."""
+
+
+@dataclass(frozen=True)
+class IngestSummary:
+    """What a run did; every input of the manifest is counted in exactly one of the first four.
+
+    Attributes:
+        added: new items.
+        updated: items whose bytes, place, label or columns changed.
+        unchanged: items that were there already.
+        rejected: inputs that are no items.
+        embedded: images that went through the network.
+        seconds: wall-clock time.
+        version: of the items, afterwards.
+        items: in the catalogue, afterwards.
+    """
+
+    added: int
+    updated: int
+    unchanged: int
+    rejected: int
+    embedded: int
+    seconds: float
+    version: int
+    items: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the fields as JSON values."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def ingest(
+    catalogue: Catalogue,
+    manifest: Manifest,
+    *,
+    embedder: Embeds | None = None,
+    commit_every: int = COMMIT_EVERY,
+    progress: Progress = lambda done, total, rejected: None,
+) -> IngestSummary:
+    """Add a manifest's images to a catalogue.
+
+    An id that is there already is left alone when nothing about it changed, and replaced when something did.
+    An id that came from another source with other bytes is refused, so that two folders with the same file
+    names do not overwrite each other.
+
+    Args:
+        catalogue: open at its newest version.
+        manifest: what ``read_manifest`` gave.
+        embedder: the catalogue's own when None.
+        commit_every: images between two commits.
+        progress: see ``Progress``.
+
+    Returns:
+        The summary; the counts add up to the inputs of the manifest.
+
+    Raises:
+        BusyError: another process is writing the catalogue.
+        InputError: a column does not fit the type it has in the catalogue.
+        CatalogueError: the disk is full or cannot be written.
+        KeyboardInterrupt: passed on, after what was embedded has been kept.
+    """
+    began = time.perf_counter()
+    embedder = embedder or catalogue.embedder()
+    with catalogue.writing(), ImageSource(manifest.root) as source:
+        run = _Run(catalogue, manifest)
+        cached = len(catalogue.vectors.keys())
+        total = manifest.table.num_rows + manifest.rejected.num_rows
+        done = refused = manifest.rejected.num_rows
+        run.reject(manifest.rejected)
+        progress(done, total, refused)
+
+        def on_done(outcome: Outcome) -> None:
+            nonlocal done, refused
+            done += 1
+            refused += outcome.reason is not None
+            progress(done, total, refused)
+
+        uris = manifest.table.column("uri").to_pylist()
+        for outcomes in embed_uris(source, uris, embedder, catalogue.vectors, chunk=commit_every, on_done=on_done):
+            run.take(outcomes)
+        run.forgive()
+        embedded = len(catalogue.vectors.keys()) - cached
+        catalogue.settle()
+        return IngestSummary(
+            added=run.added,
+            updated=run.updated,
+            unchanged=run.unchanged,
+            rejected=run.rejected,
+            embedded=embedded,
+            seconds=time.perf_counter() - began,
+            version=catalogue.version,
+            items=catalogue.items(["row"]).num_rows,
+        )
+
+
+class _Run:
+    """Turns outcomes into commits, against the items as they were when the run began."""
+
+    def __init__(self, catalogue: Catalogue, manifest: Manifest) -> None:
+        self._catalogue = catalogue
+        self._source = manifest.root.as_posix()
+        self._manifest = fit_columns(manifest.table, catalogue.items().schema)
+        self._before = catalogue.items()
+        self._place = pc.fill_null(
+            pc.index_in(self._manifest.column("id"), value_set=self._before.column("id").combine_chunks()), -1
+        ).to_numpy(zero_copy_only=False)
+        before = catalogue.rejected.read()
+        mine = before.filter(pc.equal(before.column("source"), self._source))
+        self._refused_before: dict[str, str] = dict(
+            zip(mine.column("uri").to_pylist(), mine.column("reason").to_pylist(), strict=True)
+        )
+        self._refused_now: set[str] = set()
+        self.added = self.updated = self.unchanged = self.rejected = 0
+
+    def take(self, outcomes: list[Outcome]) -> None:
+        """Commit a chunk: new items, changed items, refused inputs."""
+        good = [outcome for outcome in outcomes if outcome.reason is None]
+        refused = [(outcome.position, outcome.reason) for outcome in outcomes if outcome.reason is not None]
+        rows = self._rows(good)
+        old = self._place[[outcome.position for outcome in good]] if good else np.zeros(0, np.int64)
+        new, changed = [], []
+        before = self._before.take(pa.array(old[old >= 0])).to_pylist()
+        now = rows.filter(pa.array(old >= 0)).to_pylist()
+        at = np.flatnonzero(old >= 0)
+        new = np.flatnonzero(old < 0).tolist()
+        number: list[int | None] = [None] * len(good)
+        for place, was, is_now in zip(at.tolist(), before, now, strict=True):
+            same_bytes = was["sha256"] == is_now["sha256"]
+            if not same_bytes and was["source"] != self._source:
+                refused.append(
+                    (
+                        good[place].position,
+                        f"the id {is_now['id']!r} is taken by another image, of {was['source']}; "
+                        "index this source with --prefix",
+                    )
+                )
+                continue
+            # A row number stands for the bytes an index has seen, so other bytes get another number.
+            number[place] = was["row"] if same_bytes else None
+            if all(was.get(name) == value for name, value in is_now.items() if name != "row"):
+                self.unchanged += 1
+            else:
+                changed.append(place)
+        rows = rows.set_column(0, ITEMS_SCHEMA.field("row").with_nullable(True), pa.array(number, pa.int64()))
+        if changed:
+            self._catalogue.commit(rows.take(pa.array(sorted(new + changed), pa.int64())), replacing=True)
+        else:
+            self._catalogue.commit(rows.take(pa.array(new, pa.int64())))
+        self.added += len(new)
+        self.updated += len(changed)
+        if refused:
+            uris = self._manifest.column("uri").take(pa.array([position for position, _ in refused]))
+            self.reject(pa.table({"uri": uris, "reason": pa.array([reason for _, reason in refused], pa.string())}))
+
+    def reject(self, rejected: pa.Table) -> None:
+        """Write refused inputs (columns ``uri``, ``reason``), those that stand there with that reason excepted."""
+        self.rejected += rejected.num_rows
+        fresh: dict[str, str] = {}
+        for uri, reason in zip(rejected.column("uri").to_pylist(), rejected.column("reason").to_pylist(), strict=True):
+            self._refused_now.add(uri)
+            if self._refused_before.get(uri) != reason:
+                fresh[uri] = reason
+        if fresh:
+            self._forget([uri for uri in fresh if uri in self._refused_before])
+            when = datetime.now(UTC)
+            columns = [[self._source] * len(fresh), list(fresh), list(fresh.values()), [when] * len(fresh)]
+            self._catalogue.rejected.append(pa.table(columns, schema=REJECTED_SCHEMA), {})
+            self._refused_before.update(fresh)
+
+    def forgive(self) -> None:
+        """Remove the inputs of this source that were refused before and are not refused now, once they are all seen."""
+        seen = set(self._manifest.column("uri").to_pylist())
+        self._forget([uri for uri in self._refused_before if uri not in self._refused_now and uri in seen])
+        self._catalogue.rejected.compact({})
+
+    def _forget(self, uris: list[str]) -> None:
+        if uris:
+            self._catalogue.rejected.remove(
+                pa.table({"source": [self._source] * len(uris), "uri": uris}), metadata={}
+            )
+            for uri in uris:
+                del self._refused_before[uri]
+
+    def _rows(self, outcomes: list[Outcome]) -> pa.Table:
+        part = self._manifest.take(pa.array([outcome.position for outcome in outcomes], pa.int64()))
+        ours: dict[str, Any] = {
+            "row": pa.nulls(len(outcomes), pa.int64()),
+            "id": part.column("id"),
+            "uri": part.column("uri"),
+            "source": pa.array([self._source] * len(outcomes), pa.string()),
+            "sha256": pa.array([outcome.sha256 for outcome in outcomes], pa.binary()),
+            "width": pa.array([outcome.width for outcome in outcomes], pa.int32()),
+            "height": pa.array([outcome.height for outcome in outcomes], pa.int32()),
+            "label": part.column("label"),
+        }
+        theirs = {name: part.column(name) for name in part.column_names if name not in ours}
+        return pa.table({**ours, **theirs})

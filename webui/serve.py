@@ -1,0 +1,58 @@
+"""The command ``serve``: a catalogue as a web page and JSON API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from indexer.cli import CATALOGUE, DEVICE, JSON, echo_json
+from webui.settings import SETTINGS
+
+
+def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add an option for every row of ``SETTINGS``."""
+    for setting in reversed(SETTINGS):
+        unit = f" [{setting.unit}]" if setting.unit else ""
+        command = click.option(
+            f"--{setting.name.replace('_', '-')}",
+            type=type(setting.default),
+            default=setting.default,
+            show_default=True,
+            help=setting.help + unit,
+        )(command)
+    return command
+
+
+@click.command()
+@CATALOGUE
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at; 0.0.0.0 is the whole net.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0: any free port.")
+@setting_options
+@DEVICE
+@JSON
+def serve(catalogue: Path, host: str, port: int, device: str, as_json: bool, **settings: Any) -> None:
+    """Open CATALOGUE as a web page, with the same as JSON under /api; Ctrl-C ends it."""
+    run(catalogue, host=host, port=port, device=device, as_json=as_json, **settings)
+
+
+def run(
+    path: Path, *, host: str = "127.0.0.1", port: int = 8000, device: str = "auto", as_json: bool = False, **settings: Any
+) -> None:
+    """Serve a catalogue until interrupted; prints the address once it answers there."""
+    from indexer.catalogue import Catalogue
+    from webui.app import create_app
+    from webui.server import listen
+
+    with Catalogue.open(path, device=device) as opened:
+        app = create_app(opened, **settings)
+        server = listen(app, host, port)
+        address = f"http://{'localhost' if host in ('0.0.0.0', '::') else host}:{server.effective_port}/"  # noqa: S104
+        count = opened.items(["row"]).num_rows
+        if as_json:
+            echo_json({"address": address, "items": count})
+        else:
+            click.echo(f"{opened.about['name']}, {count:,} items: {address}\nCtrl-C ends it.")
+        server.run()
