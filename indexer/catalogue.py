@@ -151,7 +151,9 @@ class Catalogue:
         """
         path = path.absolute()
         if not (path / ABOUT_FILE).is_file():
-            raise NotFoundError(f"there is no catalogue at {path}; make one with lookalike index SOURCE --catalogue DIR")
+            raise NotFoundError(
+                f"there is no catalogue at {path}; make one with lookalike index SOURCE --catalogue DIR"
+            )
         items = VersionedTable.open(path / "items", version=version)
         return cls(path, items, pinned=version is not None, embedder=embedder, device=device)
 
@@ -313,9 +315,7 @@ class Catalogue:
         self._table = self._view = None
         spec = str(self.about["index"])
         if view.is_stored(spec):
-            view.save_view(
-                self.path / "index" / self.digest, self._open_view(), spec=spec, version=self.version
-            )
+            view.save_view(self.path / "index" / self.digest, self._open_view(), spec=spec, version=self.version)
 
     def set_about(self, **changes: Any) -> None:
         """Change what ``catalogue.json`` says (``name``, ``index``, ``note``); call it inside ``writing``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,16 +29,15 @@ DEVICE = click.option(
 
 def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say how a source is read."""
-    for option in reversed(
-        [
-            click.option("--image-column", metavar="NAME", help="Column of the paths or the image bytes."),
-            click.option("--id-column", metavar="NAME", help="Column of the ids; default: id, else the path."),
-            click.option("--label-column", metavar="NAME", help="Column of the labels; default: label or class."),
-            click.option("--split-column", metavar="NAME", help="Column of the splits; default: split."),
-            click.option("--root", type=click.Path(path_type=Path), help="Folder that paths in a list start from."),
-            click.option("--prefix", default="", metavar="TEXT", help="Put before every id."),
-        ]
-    ):
+    options: list[Callable[[Callable[..., Any]], Callable[..., Any]]] = [
+        click.option("--image-column", metavar="NAME", help="Column of the paths or the image bytes."),
+        click.option("--id-column", metavar="NAME", help="Column of the ids; default: id, else the path."),
+        click.option("--label-column", metavar="NAME", help="Column of the labels; default: label or class."),
+        click.option("--split-column", metavar="NAME", help="Column of the splits; default: split."),
+        click.option("--root", type=click.Path(path_type=Path), help="Folder that paths in a list start from."),
+        click.option("--prefix", default="", metavar="TEXT", help="Put before every id."),
+    ]
+    for option in reversed(options):
         command = option(command)
     return command
 
@@ -53,7 +53,7 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int, int], None]]:
     from tqdm import tqdm
 
     # A log file gets a line every ten seconds, a terminal several a second.
-    interval = 0.2 if click.get_text_stream("stderr").isatty() else 10.0
+    interval = 0.2 if sys.stderr.isatty() else 10.0
     with tqdm(desc=what, unit=" images", mininterval=interval, maxinterval=interval, dynamic_ncols=True) as bar:
 
         def show(done: int, total: int, refused: int) -> None:
@@ -74,8 +74,14 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int, int], None]]:
 @click.option("--pooling", metavar="NAME", help="native, average, max or gem  [default: native]")
 @click.option("--index", "index_spec", metavar="SPEC", help="exact, or a FAISS factory string  [default: exact]")
 @click.option("--note", metavar="TEXT", help="A sentence shown to those who look at the catalogue.")
-@click.option("--commit-every", type=click.IntRange(min=1), default=1024, show_default=True, metavar="N",
-              help="Images between two commits.")
+@click.option(
+    "--commit-every",
+    type=click.IntRange(min=1),
+    default=1024,
+    show_default=True,
+    metavar="N",
+    help="Images between two commits.",
+)
 @DEVICE
 @JSON
 def index(
@@ -128,7 +134,12 @@ def index(
 @DEVICE
 @JSON
 def search(
-    catalogue: Path, images: tuple[Path, ...], ids: tuple[str, ...], k: int, html: Path | None, device: str,
+    catalogue: Path,
+    images: tuple[Path, ...],
+    ids: tuple[str, ...],
+    k: int,
+    html: Path | None,
+    device: str,
     as_json: bool,
 ) -> None:
     """Find the items of CATALOGUE most like each IMAGE, or like items of it."""
@@ -154,10 +165,20 @@ def search(
 
 @click.command()
 @CATALOGUE
-@click.option("--queries", type=click.Path(path_type=Path), metavar="SOURCE",
-              help="Measure the images of a source against the catalogue; default: leave-one-out within it.")
-@click.option("--by", "label", default="label", show_default=True, metavar="NAME",
-              help="Column of the catalogue and the queries that holds the class.")
+@click.option(
+    "--queries",
+    type=click.Path(path_type=Path),
+    metavar="SOURCE",
+    help="Measure the images of a source against the catalogue; default: leave-one-out within it.",
+)
+@click.option(
+    "--by",
+    "label",
+    default="label",
+    show_default=True,
+    metavar="NAME",
+    help="Column of the catalogue and the queries that holds the class.",
+)
 @source_options
 @click.option("-k", "--k", "ks", multiple=True, type=click.IntRange(min=1), help="K, repeated  [default: 1 2 4 8]")
 @DEVICE
@@ -181,13 +202,17 @@ def evaluate(
         else:
             manifest = _read(queries, reading)
             with progress_bar("queries") as progress:
-                report, refused = evaluate_catalogue(opened, queries=manifest, label=label, ks=wanted, progress=progress)
+                report, refused = evaluate_catalogue(
+                    opened, queries=manifest, label=label, ks=wanted, progress=progress
+                )
     if as_json:
         echo_json({**report.to_dict(), "rejected": refused.to_pylist()})
         return
     card = report.embedder
-    click.echo(f"{report.protocol}\nembedder {card['tag'] or card['backbone']}, {card['pooling']} pooling, "
-               f"{card['dim']} dimensions, {card['image_size']} px, digest {card['digest'][:12]}\n")
+    click.echo(
+        f"{report.protocol}\nembedder {card['tag'] or card['backbone']}, {card['pooling']} pooling, "
+        f"{card['dim']} dimensions, {card['image_size']} px, digest {card['digest'][:12]}\n"
+    )
     click.echo("   K   Recall@K   95 % interval over classes")
     for k, value in report.recall.items():
         low, high = report.interval[k]
@@ -218,8 +243,10 @@ def info(catalogue: Path, as_json: bool) -> None:
     click.echo(f"{about['name']}: {about['items']:,} items, {about['labels']:,} labels, version {about['version']}")
     if about["note"]:
         click.echo(f"  note      {about['note']}")
-    click.echo(f"  embedder  {card['tag'] or card['backbone']}, {card['pooling']} pooling, {card['dim']} dimensions, "
-               f"{card['image_size']} px, digest {card['digest'][:12]}")
+    click.echo(
+        f"  embedder  {card['tag'] or card['backbone']}, {card['pooling']} pooling, {card['dim']} dimensions, "
+        f"{card['image_size']} px, digest {card['digest'][:12]}"
+    )
     click.echo(f"  index     {about['index']}")
     click.echo(f"  columns   {', '.join(about['columns'])}")
     for source, count in about["sources"].items():
@@ -247,9 +274,7 @@ def verify(ctx: click.Context, catalogue: Path, sources: bool, repair: bool, as_
             problems = check(opened, repair=repair)
         version, items = opened.version, opened.items(["row"]).num_rows
     if as_json:
-        echo_json(
-            {"ok": not problems, "version": version, "items": items, "problems": [p.to_dict() for p in problems]}
-        )
+        echo_json({"ok": not problems, "version": version, "items": items, "problems": [p.to_dict() for p in problems]})
     elif not problems:
         click.echo(f"{catalogue}: {items:,} items at version {version}, all well")
     else:
@@ -308,10 +333,7 @@ def _open_or_create(
     device: str,
 ) -> Catalogue:
     from indexer.catalogue import ABOUT_FILE, Catalogue
-    from indexer.index import check_spec
 
-    if index_spec is not None:
-        check_spec(index_spec)
     if not (path / ABOUT_FILE).exists():
         from retrieval.backbones import DEFAULT_BACKBONE
         from retrieval.embedder import Embedder
@@ -319,6 +341,7 @@ def _open_or_create(
         embedder = Embedder.create(
             backbone or DEFAULT_BACKBONE, weights=weights, pooling=pooling or "native", device=device
         )
+        _try_index(index_spec or "exact", embedder.dim, device)
         return Catalogue.create(path, embedder, index=index_spec or "exact", note=note, device=device)
     opened = Catalogue.open(path, device=device)
     from retrieval.model_card import model_card
@@ -331,11 +354,20 @@ def _open_or_create(
             )
     if weights is not None:
         raise InputError(f"{path} has its weights already; make a new catalogue for others")
+    if index_spec is not None:
+        _try_index(index_spec, opened.dim, device)
     changes = {name: value for name, value in (("index", index_spec), ("note", note)) if value is not None}
     if changes:
         with opened.writing():
             opened.set_about(**changes)
     return opened
+
+
+def _try_index(spec: str, dim: int, device: str) -> None:
+    """Build an empty index, so that a specification that cannot be is refused before anything is embedded."""
+    from indexer.index import INDEX_KINDS, index_kind
+
+    INDEX_KINDS[index_kind(spec)].build(dim, spec, device)
 
 
 def _print_hits(hits: pa.Table) -> None:

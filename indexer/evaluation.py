@@ -13,7 +13,7 @@ from indexer.ingest import COMMIT_EVERY
 from indexer.pipeline import Outcome, embed_uris
 from retrieval.errors import InputError
 from retrieval.evaluation import KS, Labelled, Report, evaluate
-from retrieval.manifest import Manifest
+from retrieval.manifest import REJECTED_SCHEMA, Manifest
 from retrieval.model_card import model_card
 from retrieval.sources import ImageSource
 
@@ -54,10 +54,9 @@ def evaluate_catalogue(
         raise InputError(f"{lost} items of {catalogue.path} have no vector; index their source again first")
     gallery = Labelled(vectors, items.column("id").to_pylist(), _labels(items, label))
     card = model_card(catalogue.path / "embedder" / catalogue.digest, catalogue.digest)
-    nothing = pa.table({"uri": pa.array([], pa.string()), "reason": pa.array([], pa.string())})
     if queries is None:
         how = f"leave-one-out within {catalogue.path.name}, class = {label}, exact search"
-        return evaluate(gallery, gallery, protocol=how, embedder=card, ks=ks), nothing
+        return evaluate(gallery, gallery, protocol=how, embedder=card, ks=ks), REJECTED_SCHEMA.empty_table()
     if label not in queries.table.column_names:
         raise InputError(f"the queries have no column {label!r}; they have {', '.join(queries.table.column_names)}")
     given, refused = _embed(catalogue, queries, embedder or catalogue.embedder(), label, progress)
@@ -92,9 +91,9 @@ def _embed(
     assert present.all()
     part = queries.table.take(pa.array([outcome.position for outcome in good], pa.int64()))
     uris_of_bad = queries.table.column("uri").take(pa.array([outcome.position for outcome in bad], pa.int64()))
-    late = pa.table({"uri": uris_of_bad, "reason": pa.array([outcome.reason for outcome in bad], pa.string())})
+    late = pa.table([uris_of_bad, pa.array([outcome.reason for outcome in bad], pa.string())], schema=REJECTED_SCHEMA)
     labelled = Labelled(np.asarray(vectors), part.column("id").to_pylist(), _labels(part, label))
-    return labelled, pa.concat_tables([queries.rejected.select(["uri", "reason"]), late])
+    return labelled, pa.concat_tables([queries.rejected, late])
 
 
 def _labels(table: pa.Table, name: str) -> list[str | None]:

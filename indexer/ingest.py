@@ -202,9 +202,7 @@ class _Run:
 
     def _forget(self, uris: list[str]) -> None:
         if uris:
-            self._catalogue.rejected.remove(
-                pa.table({"source": [self._source] * len(uris), "uri": uris}), metadata={}
-            )
+            self._catalogue.rejected.remove(pa.table({"source": [self._source] * len(uris), "uri": uris}), metadata={})
             for uri in uris:
                 del self._refused_before[uri]
 

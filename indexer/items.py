@@ -150,7 +150,11 @@ class VersionedTable:
 
         Columns that ``rows`` does not have keep their values.
         """
-        predicate = " AND ".join(f'target."{name}" = source."{name}"' for name in on)
+        predicate = " AND ".join(f"target.{_quoted(name)} = source.{_quoted(name)}" for name in on)
+        values = {_quoted(name): f"source.{_quoted(name)}" for name in rows.column_names}
+        if not set(rows.column_names) <= set(self.schema().names):
+            # A merge that also adds columns loses the values of non-nullable ones (deltalake 1.6): columns first.
+            self.append(rows.slice(0, 0), metadata)
         with _delta_errors(self.path):
             (
                 self._table.merge(
@@ -158,18 +162,17 @@ class VersionedTable:
                     predicate,
                     source_alias="source",
                     target_alias="target",
-                    merge_schema=True,
                     commit_properties=_properties(metadata),
                 )
-                .when_matched_update_all()
-                .when_not_matched_insert_all()
+                .when_matched_update(values)
+                .when_not_matched_insert(values)
                 .execute()
             )
             self._table.update_incremental()
 
     def remove(self, rows: pa.Table, *, metadata: Mapping[str, str]) -> None:
         """Remove the rows that agree with ``rows`` in all of its columns, in one commit."""
-        predicate = " AND ".join(f'target."{name}" = source."{name}"' for name in rows.column_names)
+        predicate = " AND ".join(f"target.{_quoted(name)} = source.{_quoted(name)}" for name in rows.column_names)
         with _delta_errors(self.path):
             (
                 self._table.merge(
@@ -220,6 +223,11 @@ def fit_columns(rows: pa.Table, schema: pa.Schema) -> pa.Table:
             ) from error
         rows = rows.set_column(position, pa.field(name, wanted), cast)
     return rows
+
+
+def _quoted(name: str) -> str:
+    escaped = name.replace('"', '""')
+    return f'"{escaped}"'
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:

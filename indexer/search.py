@@ -86,7 +86,7 @@ def search(
     position = np.searchsorted(rows, found[hit])
     columns = {
         "query": pa.array(np.repeat(np.array(names, dtype=object), hit.sum(axis=1)), pa.string()),
-        "rank": pa.array(np.concatenate([np.arange(1, n + 1) for n in hit.sum(axis=1)] or [[]]), pa.int32()),
+        "rank": pa.array((np.cumsum(hit, axis=1))[hit], pa.int32()),
         "similarity": pa.array(similarity[hit], pa.float32()),
     }
     taken = items.take(pa.array(position))
@@ -162,7 +162,7 @@ def _from_images(
     if len(fresh):
         embedder = catalogue.embedder()
         decoded = []
-        for number in fresh:
+        for number in fresh.tolist():
             try:
                 decoded.append(pictures.decode(encoded[number], size=embedder.image_size).pixels)
             except ImageError as error:
@@ -205,9 +205,7 @@ def _normalised(vectors: np.ndarray, dim: int) -> np.ndarray:
     return np.asarray(wide / norms, dtype=np.float32)
 
 
-def _selves_first(
-    found: np.ndarray, similarity: np.ndarray, selves: list[np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
+def _selves_first(found: np.ndarray, similarity: np.ndarray, selves: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Put each query's own rows before all others; (n, k) in, (n, k) out."""
     found, similarity = found.copy(), similarity.copy()
     k = found.shape[1]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from indexer.catalogue import Catalogue
@@ -83,10 +84,14 @@ def _items(catalogue: Catalogue) -> list[Problem]:
     for name in ("row", "id"):
         column = items.column(name)
         if pc.count_distinct(column).as_py() != len(column):
-            problems.append(Problem("items", f"two items share a {name}", "roll back to an earlier version", fatal=True))
+            problems.append(
+                Problem("items", f"two items share a {name}", "roll back to an earlier version", fatal=True)
+            )
     lengths = pc.unique(pc.binary_length(items.column("sha256"))).to_pylist()
     if lengths not in ([], [32]):
-        problems.append(Problem("items", "a sha256 is not 32 bytes long", "roll back to an earlier version", fatal=True))
+        problems.append(
+            Problem("items", "a sha256 is not 32 bytes long", "roll back to an earlier version", fatal=True)
+        )
     return problems
 
 

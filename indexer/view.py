@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from indexer.files import read_json, sha256_of, write_bytes, write_json
-from indexer.index import INDEX_KINDS, VectorIndex, index_kind
+from indexer.index import INDEX_KINDS, CannotRemoveError, VectorIndex, index_kind
 from indexer.vectors import VectorCache
 from retrieval.errors import DamagedError
 
@@ -76,15 +76,15 @@ def open_view(folder: Path, *, spec: str, items: pa.Table, vectors: VectorCache,
                 index.remove(gone)
             added = _add(index, items.filter(pa.array(new)), vectors)
             return View(index, np.union1d(np.setdiff1d(have, gone, assume_unique=True), added))
-        except NotImplementedError:
-            pass  # a kind that cannot remove: built again below
+        except CannotRemoveError:
+            pass  # built again below
     index = kind.build(vectors.dim, spec, device)
     return View(index, _add(index, items, vectors))
 
 
 def is_stored(spec: str) -> bool:
     """Whether an index of this specification is worth a file."""
-    return INDEX_KINDS[index_kind(spec)].stored
+    return bool(INDEX_KINDS[index_kind(spec)].stored)
 
 
 def save_view(folder: Path, view: View, *, spec: str, version: int) -> None:

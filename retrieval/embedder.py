@@ -6,9 +6,11 @@ same vectors, and a vector is only ever compared with vectors of its own digest.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import os
+import platform
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -57,6 +59,8 @@ class Embedder:
         self.digest = _digest(_to_json(description), self._weights)
         # Channels-last made EfficientNet-Lite0 eight times faster on CPU than the default layout.
         self._backbone: Any = backbone.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.device == "cpu":
+            _keep_freed_memory()
         self._turn = threading.Lock()
         self._workers = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="prepare")
 
@@ -147,9 +151,7 @@ class Embedder:
         """
         for position, image in enumerate(images):
             if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-                raise InputError(
-                    f"image {position} must be (height, width, 3) uint8, not {image.shape} {image.dtype}"
-                )
+                raise InputError(f"image {position} must be (height, width, 3) uint8, not {image.shape} {image.dtype}")
         vectors = np.empty((len(images), self.dim), dtype=np.float32)
         for start in range(0, len(images), batch_size):
             batch = images[start : start + batch_size]
@@ -171,6 +173,20 @@ class Embedder:
                 raise EmbedderError(f"{self.device} has no memory left; use a smaller batch size") from error
             vectors: np.ndarray = torch.nn.functional.normalize(pooled.float(), dim=1).cpu().numpy()
             return vectors
+
+
+def _keep_freed_memory() -> None:
+    """Tell glibc to keep what it frees for the next batch.
+
+    By default every feature map is taken from the system anew and cleared page by page, which cost more time than
+    the network itself (measured: 43 → 119 images/s on two cores, 8 % more memory at the peak).
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    trim_threshold, mmap_threshold = -1, -3
+    libc = ctypes.CDLL(None)
+    libc.mallopt(mmap_threshold, 2**30)
+    libc.mallopt(trim_threshold, 2**31 - 1)
 
 
 def choose_device(device: str) -> str:

@@ -86,6 +86,5 @@ class MissingExtraError(LookalikeError):
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(
-            f"{purpose} needs the package {package}, which is not installed: "
-            f"run pip install 'lookalike[{extra}]'"
+            f"{purpose} needs the package {package}, which is not installed: run pip install 'lookalike[{extra}]'"
         )

@@ -37,6 +37,9 @@ class ColourEmbedder:
 def _grid(image: np.ndarray) -> np.ndarray:
     rows = np.array_split(np.arange(image.shape[0]), GRID)
     columns = np.array_split(np.arange(image.shape[1]), GRID)
-    means = [image[np.ix_(r, c)].reshape(-1, 3).mean(axis=0) if len(r) and len(c) else np.zeros(3)
-             for r in rows for c in columns]
+    means = [
+        image[np.ix_(r, c)].reshape(-1, 3).mean(axis=0) if len(r) and len(c) else np.zeros(3)
+        for r in rows
+        for c in columns
+    ]
     return np.concatenate(means) / 255.0 - 0.5 + 1e-3

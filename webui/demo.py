@@ -14,8 +14,13 @@ SYNTHETIC = "These sarees are synthetic: drawn by a program, sold by nobody."
 
 @click.command()
 @click.argument("source", required=False, type=click.Path(path_type=Path))
-@click.option("--folder", default="demo", show_default=True, type=click.Path(path_type=Path),
-              help="Where the photos and the catalogue go.")
+@click.option(
+    "--folder",
+    default="demo",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Where the photos and the catalogue go.",
+)
 @click.option("--photos", default=20, show_default=True, type=click.IntRange(min=2), help="Drawn for each design.")
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0: any free port.")

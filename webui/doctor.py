@@ -7,7 +7,6 @@ import importlib.util
 import os
 import platform
 import shutil
-import sys
 from typing import Any, Final
 
 import click
@@ -39,7 +38,9 @@ def doctor(as_json: bool) -> None:
     if as_json:
         echo_json(found)
         return
-    click.echo(f"lookalike {found['lookalike']} on Python {found['python']}, {found['platform']}, {found['cores']} cores")
+    click.echo(
+        f"lookalike {found['lookalike']} on Python {found['python']}, {found['platform']}, {found['cores']} cores"
+    )
     click.echo("\npackages")
     for name, version in found["packages"].items():
         extra = PACKAGES[name]
@@ -84,8 +85,6 @@ def examine() -> dict[str, Any]:
             "OPENBLAS_CORETYPE=Haswell keeps NumPy and FAISS from this processor's AVX-512; "
             "unset it for up to twice the speed of exact search"
         )
-    if sys.version_info < (3, 11):
-        advice.append("lookalike needs Python 3.11 or later")
     return {
         "lookalike": _version("lookalike"),
         "python": platform.python_version(),

@@ -39,7 +39,13 @@ def serve(catalogue: Path, host: str, port: int, device: str, as_json: bool, **s
 
 
 def run(
-    path: Path, *, host: str = "127.0.0.1", port: int = 8000, device: str = "auto", as_json: bool = False, **settings: Any
+    path: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    device: str = "auto",
+    as_json: bool = False,
+    **settings: Any,
 ) -> None:
     """Serve a catalogue until interrupted; prints the address once it answers there."""
     from indexer.catalogue import Catalogue

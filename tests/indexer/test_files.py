@@ -46,7 +46,7 @@ def test_a_full_disk_is_one_sentence_and_changes_nothing(
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(CatalogueError, match="cannot write .*file/below"):
+    with pytest.raises(CatalogueError, match=r"cannot write .*file/below"):
         files.write_bytes(tmp_path / "file" / "below", b"")
 
 

@@ -42,6 +42,9 @@ def test_merge_replaces_what_is_there_and_adds_the_rest(table: VersionedTable) -
 def test_merge_keeps_columns_it_does_not_have_and_adds_new_ones(table: VersionedTable) -> None:
     table.merge(pa.table({"id": ["a"], "colour": ["red"]}), on=["id"], metadata={})
     assert rows(table) == [{"id": "a", "size": 1, "colour": "red"}, {"id": "b", "size": 2, "colour": None}]
+    odd = "A \"Column\" 'of' ours; साड़ी."
+    table.merge(pa.table({"id": ["b", "c"], odd: [1.5, 2.5]}), on=["id"], metadata={})
+    assert [row[odd] for row in rows(table)] == [None, 1.5, 2.5]
 
 
 def test_columns_may_come_later_and_be_missing_later(table: VersionedTable) -> None:
@@ -65,7 +68,7 @@ def test_restore_brings_an_earlier_version_back_as_a_new_one(table: VersionedTab
 
 
 def test_names_with_quotes_and_newlines_are_values_like_others(table: VersionedTable) -> None:
-    name = "it's \"odd\"\n; drop table साड़ी \\"
+    name = 'it\'s "odd"\n; drop table साड़ी \\'
     table.merge(pa.table({"id": [name], "size": [3]}, schema=SCHEMA), on=["id"], metadata={})
     table.merge(pa.table({"id": [name], "size": [4]}, schema=SCHEMA), on=["id"], metadata={})
     assert {"id": name, "size": 4} in rows(table)

@@ -104,7 +104,9 @@ def test_every_pooling_takes_every_kind_of_backbone(name: str, pooling: str, tmp
     np.testing.assert_array_equal(Embedder.load(tmp_path, device="cpu").embed(pictures(3)), vectors)
 
 
-def test_other_weights_or_another_pooling_are_another_digest(tmp_path: Path, tiny: Embedder, tiny_weights: Path) -> None:
+def test_other_weights_or_another_pooling_are_another_digest(
+    tmp_path: Path, tiny: Embedder, tiny_weights: Path
+) -> None:
     other = Embedder.create(TINY, weights=weights_of(TINY, tmp_path, seed=1), device="cpu")
     gem = Embedder.create(TINY, weights=tiny_weights, pooling="gem", device="cpu")
     assert len({tiny.digest, other.digest, gem.digest}) == 3
@@ -186,7 +188,7 @@ def test_wrong_names_and_files_are_one_sentence(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "bad.safetensors").write_bytes(b"no")
     with pytest.raises(InputError, match="cannot be read as safetensors"):
         load_backbone(TINY, weights=tmp_path / "bad.safetensors")
-    with pytest.raises(EmbedderError, match="do not fit the backbone: .* tensors missing"):
+    with pytest.raises(EmbedderError, match=r"do not fit the backbone: .* tensors missing"):
         load_backbone(TINY, weights=weights_of("test_resnet", tmp_path))
     with pytest.raises(InputError, match="no pooling 'median'; choose one of native, average"):
         Embedder.create(TINY, pooling="median")
@@ -200,7 +202,9 @@ def test_weights_that_cannot_be_fetched_say_what_to_do(monkeypatch: pytest.Monke
 
     create = timm.create_model
     monkeypatch.setattr(timm, "create_model", refuse)
-    with pytest.raises(EmbedderError, match=r"could not be fetched \(OSError\); connect to the network, or pass a local"):
+    with pytest.raises(
+        EmbedderError, match=r"could not be fetched \(OSError\); connect to the network, or pass a local"
+    ):
         load_backbone(TINY)
 
 

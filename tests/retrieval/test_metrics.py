@@ -14,7 +14,9 @@ from retrieval.metrics import interval_over_classes, recall_at_k
     neighbours=arrays(np.int64, st.tuples(st.integers(1, 12), st.integers(4, 9)), elements=st.integers(-2, 3)),
     data=st.data(),
 )
-def test_recall_is_the_share_of_queries_with_a_match_among_the_first_k(neighbours: np.ndarray, data: st.DataObject) -> None:
+def test_recall_is_the_share_of_queries_with_a_match_among_the_first_k(
+    neighbours: np.ndarray, data: st.DataObject
+) -> None:
     labels = data.draw(arrays(np.int64, len(neighbours), elements=st.integers(0, 3)))
     ks = data.draw(st.lists(st.integers(1, neighbours.shape[1]), min_size=1, max_size=4))
     found = recall_at_k(neighbours, labels, ks)

@@ -1,0 +1,43 @@
+"""The process that the kill tests start and kill: index a folder with the NumPy embedder."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from indexer.catalogue import Catalogue
+from indexer.ingest import ingest
+from retrieval.manifest import read_manifest
+from tests.embedders import ColourEmbedder
+
+
+class Paced(ColourEmbedder):
+    """Says on standard output how far it is, so that the test kills by progress and not by the clock."""
+
+    def embed(self, images):
+        vectors = super().embed(images)
+        print(self.seen, flush=True)
+        return vectors
+
+
+def main() -> None:
+    """Index ``argv[1]`` into ``argv[2]``, committing every ``argv[3]`` images."""
+    source, place, commit_every = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    embedder = Paced()
+    if (place / "catalogue.json").exists():
+        catalogue = Catalogue.open(place, embedder=embedder)
+    else:
+        catalogue = Catalogue.create(place, embedder)
+    print("open", flush=True)
+    with catalogue:
+        summary = ingest(
+            catalogue,
+            read_manifest(source),
+            commit_every=commit_every,
+            progress=lambda done, *_: print(done, flush=True),
+        )
+    print("done", summary.items, flush=True)
+
+
+if __name__ == "__main__":
+    main()

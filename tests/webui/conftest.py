@@ -1,0 +1,82 @@
+"""Fixtures of the web application's tests: no network, no torch."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from PIL import Image
+
+from indexer.catalogue import Catalogue
+from indexer.ingest import ingest
+from retrieval.manifest import read_manifest
+from tests.embedders import ColourEmbedder
+from webui.app import create_app
+
+HOSTILE = "<script>alert(1)</script>\"'&"
+
+
+@pytest.fixture
+def app(catalogue: Catalogue) -> Flask:
+    return create_app(catalogue)
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+@pytest.fixture
+def red_photo() -> bytes:
+    """A red picture that is not in the catalogue."""
+    rng = np.random.default_rng(99)
+    pixels = np.clip(np.array((200, 40, 40)) + rng.normal(0, 12, (40, 48, 3)), 0, 255).astype(np.uint8)
+    return jpeg(pixels)
+
+
+@pytest.fixture
+def hostile_catalogue(tmp_path: Path) -> Iterator[Catalogue]:
+    """Ids, labels and columns that try to be markup, are long, are missing, or are in other scripts."""
+    rows = [
+        {"id": HOSTILE, "label": f"{HOSTILE}/x", "words": HOSTILE},
+        {"id": "quote \" and ' and\nnewline", "label": "", "words": "=1+1"},
+        {"id": "सिल्क/साड़ी 100%&?#+.jpg", "label": "L" * 80, "words": "n" * 5000},
+        {"id": "../../etc/passwd", "label": "a/" * 30 + "z", "words": ""},
+    ]
+    extra = {f"column {number}": f"value {number}" for number in range(20)}
+    with (tmp_path / "items.csv").open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, ["path", *rows[0], *extra])
+        writer.writeheader()
+        for number, row in enumerate(rows):
+            pixels = np.full((20, 20 + 30 * number, 3), 60 * number + 20, dtype=np.uint8)
+            (tmp_path / f"{number}.jpg").write_bytes(jpeg(pixels))
+            writer.writerow({"path": f"{number}.jpg", **row, **extra})
+    with Catalogue.create(tmp_path / "catalogue", ColourEmbedder(), note=HOSTILE) as made:
+        ingest(made, read_manifest(tmp_path / "items.csv"))
+        assert made.items().num_rows == len(rows)
+        yield made
+
+
+def jpeg(pixels: np.ndarray) -> bytes:
+    """Encode pixels."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "JPEG", quality=92)
+    return stream.getvalue()
+
+
+def whole_form(data: bytes, name: str = "photo.jpg") -> dict[str, object]:
+    """The form as a body of bytes: the test client itself would lay a large one into a temporary file."""
+    head = f'--edge\r\nContent-Disposition: form-data; name="image"; filename="{name}"\r\n\r\n'
+    body = head.encode() + data + b"\r\n--edge--\r\n"
+    return {"data": body, "content_type": "multipart/form-data; boundary=edge"}
+
+
+def form(data: bytes, name: str = "photo.jpg", **fields: str) -> dict[str, object]:
+    """Fill in the form of the first page."""
+    return {"image": (io.BytesIO(data), name), **fields}
