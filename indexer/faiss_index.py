@@ -40,7 +40,7 @@ GPU_MOST_K: Final = 2048
 class FaissIndex:
     """A FAISS index of any factory string, such as "Flat", "IVF4096,Flat", "HNSW32", "IVF1024,PQ16x4fs,RFlat".
 
-    Trained, where the kind needs it, on a sample of what is first added. HNSW, NSG and refining kinds cannot remove.
+    Trained, where the kind needs it, on a sample of what is first added. HNSW, NSG, refining and fast-scan kinds cannot remove.
     Not to be searched while it changes. With equal similarities at the k-th place FAISS chooses, not the row.
 
     Attributes:
@@ -143,12 +143,16 @@ class FaissIndex:
         check_known_rows(rows, self._rows)
         if len(rows) == 0:
             return
+        cannot = CannotRemoveError(f"the index {self._spec!r} cannot remove rows; build it again")
+        if isinstance(self._layers()[-1], (faiss.IndexFastScan, faiss.IndexIVFFastScan)):
+            # FAISS 1.15 leaves old bits in the places it frees and mixes them into the codes that are added later.
+            raise cannot
         gone = np.isin(self._rows, rows)
         labels = np.unique(rows).astype(np.int64) if self._native else np.flatnonzero(gone)
         try:
             self._index.remove_ids(faiss.IDSelectorBatch(labels))
         except RuntimeError as error:
-            raise CannotRemoveError(f"the index {self._spec!r} cannot remove rows; build it again") from error
+            raise cannot from error
         self._rows = self._rows[~gone]
         self._on_gpu = None
 

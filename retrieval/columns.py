@@ -301,7 +301,7 @@ def _find(names: Sequence[str], wanted: Sequence[str]) -> str | None:
 
 
 def _listing(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:30])
+    shown = ", ".join(name if name.isprintable() else repr(name) for name in names[:30])
     return f"{shown} and {len(names) - 30} more" if len(names) > 30 else shown
 
 

@@ -86,7 +86,7 @@ class Root:
                     except ImageError:
                         continue
             if PureWindowsPath(value).is_absolute() and not Path(value).is_absolute():
-                raise ImageError("outside the source root (on a Windows drive)") from None
+                raise ImageError("outside the source root (an absolute Windows path)") from None
             raise
 
     def file(self, uri: str) -> str:
@@ -200,8 +200,8 @@ class ImageSource:
     def read_many(self, uris: Iterable[str]) -> Iterator[bytes | ImageError]:
         """Read images in order; what cannot be read comes as its error, and the others go on.
 
-        Rows of a Parquet file that come in ascending order are streamed: each part of the file is read once, some
-        16 MiB at a time, and only the image column.
+        Rows of a Parquet file that come in ascending order are streamed: each part of the file is read once, only the
+        image column, and what is in memory is a page of the file, as large as its writer made it, and some 16 MiB.
 
         Args:
             uris: as for ``read``.

@@ -64,7 +64,7 @@ def read_csv(path: Path, columns: Columns) -> Listing:
     Raises:
         ManifestError: it is empty, no UTF-8, no CSV, or has no column for the image.
     """
-    names, delimiter = _read_header(path)
+    names, delimiter, blank = _read_header(path)
     roles = assign_roles(pa.schema([(name, pa.string()) for name in names]), columns, str(path))
     rejected: list[tuple[str, str]] = []
 
@@ -79,7 +79,11 @@ def read_csv(path: Path, columns: Columns) -> Listing:
             path,
             # Without threads, so that refused lines have their numbers.
             read_options=pacsv.ReadOptions(
-                column_names=names, skip_rows_after_names=1, use_threads=False, block_size=_BLOCK_BYTES
+                column_names=names,
+                skip_rows=blank,
+                skip_rows_after_names=1,
+                use_threads=False,
+                block_size=_BLOCK_BYTES,
             ),
             parse_options=pacsv.ParseOptions(
                 delimiter=delimiter, newlines_in_values=True, invalid_row_handler=on_ragged
@@ -88,6 +92,7 @@ def read_csv(path: Path, columns: Columns) -> Listing:
                 column_types={name: pa.string() for name in names}, null_values=[""], strings_can_be_null=True
             ),
         )
+    _check_quotes(path, delimiter)
     if table.num_rows == 0 and not rejected:
         raise ManifestError(f"{path} has a first line but no rows")
     meant = {roles.image, roles.id, roles.label, roles.split}
@@ -176,24 +181,49 @@ def _rows_without_bytes(file: pq.ParquetFile, roles: Roles) -> dict[int, str | N
     return missing
 
 
-def _read_header(path: Path) -> tuple[list[str], str]:
-    """Read the names in the first line, and what separates them; empty names become ``column_1`` and so on."""
+def _read_header(path: Path) -> tuple[list[str], str, int]:
+    """Read the names in the first line, what separates them, and how many blank lines stand before it.
+
+    Empty names become ``column_1`` and so on.
+    """
     with _manifest_errors(path, "CSV"):
         with path.open("rb") as raw:
             head = raw.read(4)
-        if not head:
-            raise ManifestError(f"{path} is empty")
         if head.startswith((b"\xff\xfe", b"\xfe\xff")):
             raise ManifestError(f"{path} is UTF-16, not UTF-8; save it as UTF-8 and run again")
         names: list[str] = []
+        used, blank = ",", 0
         for delimiter in ("\t",) if path.suffix.lower() == ".tsv" else (",", ";", "\t"):
             with path.open(encoding="utf-8-sig", newline="") as file:
-                found = next((line for line in csv.reader(file, delimiter=delimiter) if line), [])
+                before = 0
+                for found in csv.reader(file, delimiter=delimiter):
+                    if found:
+                        break
+                    before += 1
+                else:
+                    raise ManifestError(f"{path} is empty")
             if not names or len(found) > len(names) == 1:
-                names, used = found, delimiter
-    if not names:
-        raise ManifestError(f"{path} is empty")
-    return [name or f"column_{place}" for place, name in enumerate(names, 1)], used
+                names, used, blank = found, delimiter, before
+    return [name or f"column_{place}" for place, name in enumerate(names, 1)], used, blank
+
+
+def _check_quotes(path: Path, delimiter: str) -> None:
+    """Refuse a file in which a quote is never closed: the rest of its lines would be one value, and no row."""
+    with _manifest_errors(path, "CSV"):
+        with path.open("rb") as raw:
+            if sum(block.count(b'"') for block in iter(lambda: raw.read(_BLOCK_BYTES), b"")) % 2 == 0:
+                return
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, delimiter=delimiter, strict=True)
+            line = 1
+            try:
+                for _ in reader:
+                    line = reader.line_num + 1
+            except csv.Error as error:
+                if "unexpected end" in str(error) or "field limit" in str(error):
+                    raise ManifestError(
+                        f"a quote in line {line} of {path} or below is never closed; close it and run again"
+                    ) from error
 
 
 @contextmanager

@@ -89,6 +89,8 @@ def test_it_works_without_javascript(open_page, photo):
 
 def test_the_keyboard_alone_is_enough(open_page, photo):
     page = open_page()
+    # Said long before it is needed: Playwright begins to listen some time after it was asked to.
+    page.on("filechooser", lambda chooser: chooser.set_files(photo))
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
     page.keyboard.press("Tab")
@@ -96,9 +98,7 @@ def test_the_keyboard_alone_is_enough(open_page, photo):
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.name") == "image"
     assert page.locator(".drop").evaluate("drop => getComputedStyle(drop).outlineStyle") == "solid"
-    with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Space")
-    chooser.value.set_files(photo)
+    page.keyboard.press("Space")
     page.wait_for_url("**/search")
     page.locator(".hit .more-like").first.focus()
     page.keyboard.press("ArrowRight")
@@ -206,7 +206,7 @@ def test_a_real_photo_finds_its_label_first(chromium, grocery, shared_photos):
 
     with serving(create_app(grocery)) as address, chromium.new_context() as context:
         page = context.new_page()
-        for kind in ("Fruit/Pineapple", "Vegetables/Carrots"):
+        for kind in ("Fruit/Pineapple", "Fruit/Banana"):
             page.goto(address)
             page.set_input_files("input[type=file]", sorted((shared_photos / "test" / kind).rglob("*.jpg"))[0])
             page.wait_for_url("**/search")

@@ -28,7 +28,7 @@ DOORS = {
     "faiss": {"indexer.faiss_index"},
     "timm": {"retrieval.backbones"},
     "filelock": {"indexer.catalogue"},
-    "PIL": {"retrieval.images"},
+    "PIL": {"retrieval.images", "retrieval.colour"},
 }
 
 

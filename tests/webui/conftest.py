@@ -44,14 +44,15 @@ def red_photo() -> bytes:
 def hostile_catalogue(tmp_path: Path) -> Iterator[Catalogue]:
     """Ids, labels and columns that try to be markup, are long, are missing, or are in other scripts."""
     rows = [
-        {"id": HOSTILE, "label": f"{HOSTILE}/x", "words": HOSTILE},
+        {"id": HOSTILE, "label": "<i onclick=x>/<img src=x onerror=alert(1)>", "words": HOSTILE},
         {"id": "quote \" and ' and\nnewline", "label": "", "words": "=1+1"},
         {"id": "सिल्क/साड़ी 100%&?#+.jpg", "label": "L" * 80, "words": "n" * 5000},
         {"id": "../../etc/passwd", "label": "a/" * 30 + "z", "words": ""},
     ]
     extra = {f"column {number}": f"value {number}" for number in range(20)}
+    extra = {"<u onclick=x>": "<s onclick=x>"} | extra
     with (tmp_path / "items.csv").open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, ["path", *rows[0], *extra])
+        writer = csv.DictWriter(stream, ["path", *extra, *rows[0]])
         writer.writeheader()
         for number, row in enumerate(rows):
             pixels = np.full((20, 20 + 30 * number, 3), 60 * number + 20, dtype=np.uint8)
