@@ -102,13 +102,21 @@ class Catalogue:
 
     @classmethod
     def create(
-        cls, path: Path, embedder: Embeds, *, index: str = "exact", note: str | None = None, device: str = "auto"
+        cls,
+        path: Path,
+        embedder: Embeds,
+        *,
+        name: str | None = None,
+        index: str = "exact",
+        note: str | None = None,
+        device: str = "auto",
     ) -> Catalogue:
         """Create an empty catalogue.
 
         Args:
             path: a folder that does not exist or is empty.
             embedder: will embed everything in it.
+            name: for those who look at it; None: that of the folder.
             index: "exact" or a FAISS factory string.
             note: a sentence for those who look at the catalogue, such as that its photos are synthetic.
             device: where the index and a loaded embedder run.
@@ -125,10 +133,10 @@ class Catalogue:
         embedder.save(path / "embedder" / embedder.digest, write=write_bytes)
         metadata = {"embedder": embedder.digest, "dim": str(embedder.dim), "next_row": "0"}
         # A creation that was killed half-way is gone through again: catalogue.json is written last.
-        for name, schema, its_metadata in (("rejected", REJECTED_SCHEMA, {}), ("items", ITEMS_SCHEMA, metadata)):
-            if not (path / name / "_delta_log").exists():
-                VersionedTable.create(path / name, schema, its_metadata)
-        about = {"format": FORMAT, "name": path.name, "index": index, "note": note}
+        for table, schema, its_metadata in (("rejected", REJECTED_SCHEMA, {}), ("items", ITEMS_SCHEMA, metadata)):
+            if not (path / table / "_delta_log").exists():
+                VersionedTable.create(path / table, schema, its_metadata)
+        about = {"format": FORMAT, "name": name or path.name, "index": index, "note": note}
         write_json(path / ABOUT_FILE, about)
         return cls.open(path, embedder=embedder, device=device)
 

@@ -73,6 +73,7 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int, int], None]]:
 @click.option("--weights", type=click.Path(path_type=Path), help="Local safetensors file for the backbone.")
 @click.option("--pooling", metavar="NAME", help="native, average, max or gem  [default: native]")
 @click.option("--index", "index_spec", metavar="SPEC", help="exact, or a FAISS factory string  [default: exact]")
+@click.option("--name", metavar="TEXT", help="What the catalogue is called  [default: its folder's name]")
 @click.option("--note", metavar="TEXT", help="A sentence shown to those who look at the catalogue.")
 @click.option(
     "--commit-every",
@@ -91,6 +92,7 @@ def index(
     weights: Path | None,
     pooling: str | None,
     index_spec: str | None,
+    name: str | None,
     note: str | None,
     commit_every: int,
     device: str,
@@ -107,7 +109,9 @@ def index(
     _keep_apart(catalogue, source)
     manifest = _read(source, reading)
     with (
-        _open_or_create(catalogue, backbone, weights, pooling, index_spec, note, device) as opened,
+        _open_or_create(
+            catalogue, backbone, weights, pooling, device, index=index_spec, name=name, note=note
+        ) as opened,
         progress_bar("index") as progress,
     ):
         summary = ingest(opened, manifest, commit_every=commit_every, progress=progress)
@@ -324,16 +328,12 @@ def _keep_apart(catalogue: Path, source: Path) -> None:
 
 
 def _open_or_create(
-    path: Path,
-    backbone: str | None,
-    weights: Path | None,
-    pooling: str | None,
-    index_spec: str | None,
-    note: str | None,
-    device: str,
+    path: Path, backbone: str | None, weights: Path | None, pooling: str | None, device: str, **about: str | None
 ) -> Catalogue:
     from indexer.catalogue import ABOUT_FILE, Catalogue
 
+    given = {key: value for key, value in about.items() if value is not None}
+    spec = given.get("index")
     if not (path / ABOUT_FILE).exists():
         from retrieval.backbones import DEFAULT_BACKBONE
         from retrieval.embedder import Embedder
@@ -341,25 +341,25 @@ def _open_or_create(
         embedder = Embedder.create(
             backbone or DEFAULT_BACKBONE, weights=weights, pooling=pooling or "native", device=device
         )
-        _try_index(index_spec or "exact", embedder.dim, device)
-        return Catalogue.create(path, embedder, index=index_spec or "exact", note=note, device=device)
-    opened = Catalogue.open(path, device=device)
+        if spec is not None:
+            _try_index(spec, embedder.dim, device)
+        return Catalogue.create(path, embedder, device=device, **given)
     from retrieval.model_card import model_card
 
+    opened = Catalogue.open(path, device=device)
     card = model_card(path / "embedder" / opened.digest, opened.digest)
-    for name, given in (("backbone", backbone), ("pooling", pooling)):
-        if given is not None and given != card[name]:
+    for what, wanted in (("backbone", backbone), ("pooling", pooling)):
+        if wanted is not None and wanted != card[what]:
             raise InputError(
-                f"{path} was made with {name} {card[name]}, not {given}; make a new catalogue for another embedder"
+                f"{path} was made with {what} {card[what]}, not {wanted}; make a new catalogue for another embedder"
             )
     if weights is not None:
         raise InputError(f"{path} has its weights already; make a new catalogue for others")
-    if index_spec is not None:
-        _try_index(index_spec, opened.dim, device)
-    changes = {name: value for name, value in (("index", index_spec), ("note", note)) if value is not None}
-    if changes:
+    if spec is not None:
+        _try_index(spec, opened.dim, device)
+    if given:
         with opened.writing():
-            opened.set_about(**changes)
+            opened.set_about(**given)
     return opened
 
 

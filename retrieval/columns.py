@@ -256,7 +256,8 @@ def storable(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
         wanted = storable_type(kind)
         if wanted is None or wanted == kind:
             return None if wanted is None else column
-        return column.cast(wanted, safe=not pa.types.is_timestamp(kind))
+        # Nanoseconds lose what is finer than microseconds; seconds beyond the years of microseconds are an error.
+        return column.cast(wanted, safe=not (pa.types.is_timestamp(kind) and kind.unit == "ns"))
     except pa.ArrowException:
         return None
 

@@ -9,7 +9,9 @@
     ├── EmbedderError         exit 3, HTTP 500   a model or its weights cannot be used
     ├── CatalogueError        exit 4, HTTP 500   a catalogue cannot be used
     │   ├── DamagedError      exit 4, HTTP 500   bytes on disk are not what was written
-    │   └── BusyError         exit 4, HTTP 423   another process is writing the catalogue
+    │   ├── BusyError         exit 4, HTTP 423   another process is writing the catalogue
+    │   └── CannotRemoveError exit 4, HTTP 500   a kind of index that cannot take rows out
+    ├── OverloadedError       exit 1, HTTP 503   too many ask at once
     └── MissingExtraError     exit 5, HTTP 501   an optional package is not installed
 
 A message says in one sentence what is wrong, where, and what to do. Commands print it without a
@@ -76,6 +78,27 @@ class BusyError(CatalogueError):
     """Another process is writing the catalogue."""
 
     http_status = 423
+
+
+class CannotRemoveError(CatalogueError):
+    """This kind of index cannot take rows out; build it again without them."""
+
+
+class OverloadedError(LookalikeError):
+    """All places were taken for longer than the waiting time.
+
+    Attributes:
+        retry_after: seconds after which to ask again.
+    """
+
+    http_status = 503
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(
+            f"The server is busy with other searches; please try again in {retry_after} "
+            f"second{'s' if retry_after != 1 else ''}."
+        )
+        self.retry_after = retry_after
 
 
 class MissingExtraError(LookalikeError):

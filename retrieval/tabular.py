@@ -69,9 +69,10 @@ def read_csv(path: Path, columns: Columns) -> Listing:
     rejected: list[tuple[str, str]] = []
 
     def on_ragged(row: pacsv.InvalidRow) -> str:
-        line = "" if row.number is None else f"#line={row.number}"
+        # Counted without blank lines, the names being the first.
+        record = "" if row.number is None else f"#record={row.number}"
         reason = f"{row.actual_columns} values where the first line names {row.expected_columns}"
-        rejected.append((f"{path.name}{line}", reason))
+        rejected.append((f"{path.name}{record}", reason))
         return "skip"
 
     with _manifest_errors(path, "CSV"):
@@ -139,6 +140,10 @@ def read_parquet(files: Sequence[tuple[str, Path]], columns: Columns) -> Listing
             wanted = [name for name in own.names if name not in drop]
             table = file.read(columns=wanted).select(wanted)
             tables.append(table)
+            if roles.image not in own.names:
+                places += [None] * table.num_rows
+                paths += [None] * table.num_rows
+                continue
             if roles.leaf is None:
                 places += [None] * table.num_rows
                 paths += table.column(roles.image).cast(pa.string()).to_pylist()

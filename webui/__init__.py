@@ -5,5 +5,7 @@ Import from the room, not from here:
 - ``webui.app``: ``create_app(catalogue, **settings)``
 - ``webui.settings``: every setting with its default, unit and help
 - ``webui.data``: what a page and its JSON twin show
+- ``webui.pages``, ``webui.api``, ``webui.uploads``, ``webui.thumbnails``, ``webui.gate``: what answers a request
+- ``webui.server``: the application on a socket
 - ``webui.cli``: the command ``lookalike``
 """

@@ -10,11 +10,10 @@ from flask import Flask, Response, g, jsonify, make_response, render_template, r
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from indexer.catalogue import Catalogue
-from retrieval.errors import InputError, LookalikeError
+from retrieval.errors import InputError, LookalikeError, OverloadedError
 from webui import pages
 from webui.api import api
 from webui.data import Site, public_message, sentence
-from webui.gate import OverloadedError
 from webui.pages import ErrorPage, Problem
 from webui.settings import THUMBNAIL_SIZES, validate
 from webui.uploads import MemoryRequest, form_config, too_large

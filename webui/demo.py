@@ -42,7 +42,7 @@ def demo(
     from retrieval.errors import InputError
     from retrieval.manifest import read_manifest
 
-    note = None
+    name, note = "Sarees", None
     place = folder / "catalogue"
     if source is None:
         from retrieval.datasets.sarees import draw_sarees
@@ -53,12 +53,13 @@ def demo(
                 folder / "sarees", photos=photos, progress=lambda done, total: progress(done, total, 0)
             )
     else:
-        place = folder / f"catalogue-{source.resolve().stem}"
+        name = source.resolve().stem
+        place = folder / f"catalogue-{name}"
     manifest = read_manifest(source)
     if (place / ABOUT_FILE).exists():
         catalogue = Catalogue.open(place, device=device)
     else:
-        catalogue = Catalogue.create(place, Embedder.create(device=device), note=note, device=device)
+        catalogue = Catalogue.create(place, Embedder.create(device=device), name=name, note=note, device=device)
     with catalogue:
         with progress_bar("index") as progress:
             summary = ingest(catalogue, manifest, progress=progress)

@@ -7,24 +7,7 @@ import math
 import threading
 from collections.abc import Iterator
 
-from retrieval.errors import LookalikeError
-
-
-class OverloadedError(LookalikeError):
-    """No place became free within the waiting time, or too many others wait already.
-
-    Attributes:
-        retry_after: seconds after which to ask again.
-    """
-
-    http_status = 503
-
-    def __init__(self, retry_after: int) -> None:
-        super().__init__(
-            f"The server is busy with other searches; please try again in {retry_after} "
-            f"second{'s' if retry_after != 1 else ''}."
-        )
-        self.retry_after = retry_after
+from retrieval.errors import OverloadedError
 
 
 class Gate:

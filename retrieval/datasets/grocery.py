@@ -22,7 +22,8 @@ import pyarrow as pa
 
 from retrieval.errors import ManifestError
 
-_LINE: Final = re.compile(r"(.+?)\s*,\s*([0-9]+)\s*,\s*([0-9]+)")
+_LINE: Final = re.compile(r"(.+?)\s*,\s*([0-9]{1,9})\s*,\s*([0-9]{1,9})")
+_ID: Final = re.compile(r"\s*[0-9]{1,9}\s*")
 _SCHEMA: Final = pa.schema(
     [
         # as the list has it, POSIX
@@ -87,8 +88,12 @@ def _class_names(path: Path) -> tuple[dict[int, str], dict[int, str], dict[int, 
     coarse: dict[int, str] = {}
     paths: dict[int, str] = {}
     if path.is_file():
-        for row in csv.reader(_text(path).splitlines()):
-            if len(row) >= 4 and row[1].strip().isdecimal() and row[3].strip().isdecimal():
+        try:
+            rows = list(csv.reader(_text(path).splitlines()))
+        except csv.Error as error:
+            raise ManifestError(f"cannot read {path}: {error}") from error
+        for row in rows:
+            if len(row) >= 4 and _ID.fullmatch(row[1]) and _ID.fullmatch(row[3]):
                 fine[int(row[1])] = row[0].strip()
                 coarse[int(row[3])] = row[2].strip()
                 if len(row) >= 5 and row[4].count("/") >= 3:

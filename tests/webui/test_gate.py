@@ -6,9 +6,10 @@ import threading
 
 import pytest
 
+from retrieval.errors import OverloadedError
 from tests.webui.conftest import form
 from webui.app import create_app
-from webui.gate import Gate, OverloadedError
+from webui.gate import Gate
 
 
 def test_a_search_beyond_the_places_is_refused_after_the_waiting_time():
