@@ -29,7 +29,8 @@ def evaluate_catalogue(
 ) -> tuple[Report, pa.Table]:
     """Measure Recall@K by exact search, whatever index the catalogue has.
 
-    The vectors of ``queries`` go into the cache, so measuring again embeds nothing; they become no items.
+    The vectors of ``queries`` go into the cache, so measuring again embeds nothing; they become no items. A query is
+    left out of its own gallery when an item has its id and its bytes.
 
     Args:
         catalogue: the gallery.
@@ -59,7 +60,8 @@ def evaluate_catalogue(
         return evaluate(gallery, gallery, protocol=how, embedder=card, ks=ks), REJECTED_SCHEMA.empty_table()
     if label not in queries.table.column_names:
         raise InputError(f"the queries have no column {label!r}; they have {', '.join(queries.table.column_names)}")
-    given, refused = _embed(catalogue, queries, embedder or catalogue.embedder(), label, progress)
+    known = dict(zip(items.column("id").to_pylist(), items.column("sha256").to_pylist(), strict=True))
+    given, refused = _embed(catalogue, queries, embedder or catalogue.embedder(), label, known, progress)
     how = f"queries of {queries.root.name} against {catalogue.path.name}, class = {label}, exact search"
     return evaluate(given, gallery, protocol=how, embedder=card, ks=ks), refused
 
@@ -69,6 +71,7 @@ def _embed(
     queries: Manifest,
     embedder: Embeds,
     label: str,
+    known: dict[str, bytes],
     progress: Callable[[int, int, int], object],
 ) -> tuple[Labelled, pa.Table]:
     outcomes: list[Outcome] = []
@@ -92,7 +95,13 @@ def _embed(
     part = queries.table.take(pa.array([outcome.position for outcome in good], pa.int64()))
     uris_of_bad = queries.table.column("uri").take(pa.array([outcome.position for outcome in bad], pa.int64()))
     late = pa.table([uris_of_bad, pa.array([outcome.reason for outcome in bad], pa.string())], schema=REJECTED_SCHEMA)
-    labelled = Labelled(np.asarray(vectors), part.column("id").to_pylist(), _labels(part, label))
+    ids = part.column("id").to_pylist()
+    # Two folders may both have an Apple/001.jpg: an id is the same image only when the bytes are the same too.
+    ids = [
+        id if known.get(id, outcome.sha256) == outcome.sha256 else f"\0query {id}"
+        for id, outcome in zip(ids, good, strict=True)
+    ]
+    labelled = Labelled(np.asarray(vectors), ids, _labels(part, label))
     return labelled, pa.concat_tables([queries.rejected, late])
 
 

@@ -1,0 +1,65 @@
+"""Every block of the README runs as printed, in its order, in a folder that has what it speaks of."""
+
+from __future__ import annotations
+
+import io
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from tests.conftest import draw_pictures
+from webui.cli import main
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+NOT_RUN = {"serve": "runs until interrupted; the browser tests serve", "demo": "tested with the commands"}
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the photos, tables and lists that the README speaks of."""
+    photos = draw_pictures(tmp_path / "photos", per_class=2)
+    shutil.copy(photos / "Paint/Red/000.jpg", tmp_path / "query.jpg")
+    (tmp_path / "products.csv").write_text("photo,sku,category,price\nphotos/Paint/Red/001.jpg,r-1,paint,9.5\n")
+    encoded = io.BytesIO()
+    Image.new("RGB", (20, 30), "teal").save(encoded, "JPEG")
+    pq.write_table(pa.table({"image": [encoded.getvalue()], "price": [3]}), tmp_path / "products.parquet")
+    for split, seed in (("train", 1), ("test", 2)):
+        draw_pictures(tmp_path / "dataset" / split, per_class=2, seed=seed)
+        uris = sorted(
+            p.relative_to(tmp_path / "dataset").as_posix() for p in (tmp_path / "dataset" / split).rglob("*.jpg")
+        )
+        lines = [f"{uri}, {place // 2}, 0\n" for place, uri in enumerate(uris)]
+        (tmp_path / "dataset" / f"{split}.txt").write_text("".join(lines))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_every_command_runs_as_printed(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = re.findall(r"^\$ lookalike (.+)$", README, re.M)
+    assert len(lines) >= 8
+    for line in lines:
+        words = shlex.split(line, comments=True)
+        if words[0] in NOT_RUN:
+            continue
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        output = capsys.readouterr()
+        assert ended.value.code == 0, f"lookalike {line}: {output.err}"
+        assert output.out
+    assert (desk / "hits.html").is_file()
+
+
+def test_the_python_block_runs_as_printed(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    exec(compile(block, "README.md", "exec"), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5
+    rank, id, similarity, label = lines[0].split()
+    assert (rank, id, label) == ("1", "Paint/Red/000.jpg", "Paint/Red")
+    assert float(similarity) == pytest.approx(1)
