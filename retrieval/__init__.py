@@ -4,10 +4,12 @@ Import from the room, not from here:
 
 - ``retrieval.errors``: the tree of errors
 - ``retrieval.manifest``: folder, CSV, Parquet or list → a table with a row an image
+  (its kinds: ``retrieval.folders``, ``retrieval.tabular``; column roles and types: ``retrieval.columns``)
 - ``retrieval.sources``: the bytes behind a row's uri
-- ``retrieval.images``: bytes → pixels, the one decoder
-- ``retrieval.neighbours``: exact nearest neighbours by cosine similarity
+- ``retrieval.images``: bytes → pixels, the one decoder (with ``retrieval.formats`` and ``retrieval.colour``)
+- ``retrieval.neighbours``: exact nearest neighbours by similarity (with ``retrieval.scan`` and ``retrieval.shortlist``)
 - ``retrieval.metrics`` and ``retrieval.evaluation``: Recall@K and what it rests on
+- ``retrieval.model_card``: what an embedder is, without loading it
 - ``retrieval.backbones``, ``retrieval.pooling``, ``retrieval.embedder``: images → embeddings (torch)
 - ``retrieval.datasets``: data sets we draw or read
 """

@@ -21,14 +21,15 @@ from typing import Final
 import numpy as np
 
 from retrieval.errors import InputError
-from retrieval.scan import LONGEST, CpuScan, Part, TorchScan, one_blas_thread, true_float32
+from retrieval.scan import LONGEST, CpuScan, Hits, Part, TorchScan, one_blas_thread, true_float32
 from retrieval.shortlist import Block, Gallery, Shortlist
 
 QUERIES_AT_ONCE: Final = 256  # a block of the CPU: enough for BLAS, few enough for the cache
 DEVICE_QUERIES: Final = 4096  # a block of a GPU: the gallery crosses the bus once a block
-PRODUCT_NUMBERS: Final = 1 << 18  # of a tile's product: 1 MiB, a usual second-level cache
+PRODUCT_NUMBERS: Final = 1 << 19  # of a tile's product: 2 MiB; smaller ones stay in cache but cost more calls
 TILE_BYTES: Final = 1 << 20  # of a tile's vectors as float32, for a large block
 ENTRY_BYTES: Final = 96  # of a shortlist's entry while it is sorted
+GATHERED: Final = 1024  # hits that go on the shortlist together
 SAMPLE: Final = 8192  # vectors that the first bounds come from
 THREAD_BYTES: Final = 1 << 24  # least share of the memory that a thread works with
 SMALL: Final = 1 << 24  # multiplications below which one thread is done before a second has started
@@ -136,7 +137,7 @@ class _Search:
             blocks = -(-blocks // self._threads) * self._threads
         self._block = -(-n // blocks)
         self._capacity = max(entries, 2 * k * self._block)
-        numbers = min(PRODUCT_NUMBERS if device is None else share // 64, entries // 4)
+        numbers = min(PRODUCT_NUMBERS if device is None else share // 64, share // 256)
         rows = (TILE_BYTES if device is None else share // 8) // (4 * d)
         self._tile = budget.tile or max(8, min(numbers // self._block, rows) // 8 * 8)
 
@@ -182,11 +183,25 @@ class _Search:
             scan = CpuScan(self._part, block, self._tile)
         else:
             scan = TorchScan(self._part, block, self._device)
-        while (start := next(queue) * self._tile) < len(self._part) and not stop.is_set():
-            for positions, columns, values, norm in scan.hits(start, min(start + self._tile, len(self._part)), bounds):
-                shortlist.add(positions, columns, values, norm=norm)
-                if shortlist.is_due:
-                    bounds.rise(shortlist.shrink())
+        waiting: list[Hits] = []  # until they are enough to be worth a dozen calls of NumPy
+
+        def take_in() -> None:
+            codes, values = (np.concatenate([hits[i] for hits in waiting]) for i in (0, 1))
+            places, columns = np.divmod(codes, len(block.queries))
+            longest = max(hits[2] for hits in waiting)
+            waiting.clear()
+            shortlist.add(self._part.positions(places), columns, values, norm=longest)
+            if shortlist.is_due:
+                bounds.rise(shortlist.shrink())
+
+        with np.errstate(over="ignore", invalid="ignore"):  # of numbers that are refused after the product
+            while (start := next(queue) * self._tile) < len(self._part) and not stop.is_set():
+                for hits in scan.hits(start, min(start + self._tile, len(self._part)), bounds):
+                    waiting.append(hits)
+                    if sum(len(hits[0]) for hits in waiting) >= GATHERED:
+                        take_in()
+        if waiting:
+            take_in()
         return shortlist
 
     def _first_bounds(self, block: Block) -> np.ndarray:

@@ -26,8 +26,8 @@ GROUP: Final = 8  # vectors whose squares are summed together where they are sho
 LONG_SUM: Final = 512  # numbers from which a sum of squares runs at full speed by itself
 HITS_AT_ONCE: Final = 1 << 18  # that a device hands over in one piece
 
-# positions (n,) int64, columns (n,) int64, values (n,) float32, the length that no vector of the tile exceeds
-Hits = tuple[np.ndarray, np.ndarray, np.ndarray, float]
+# (n,) int64, place x queries of the block + query; (n,) float32, similarities; the length no vector of the tile exceeds
+Hits = tuple[np.ndarray, np.ndarray, float]
 
 
 @dataclass(frozen=True)
@@ -101,15 +101,14 @@ class CpuScan:
             folded = np.maximum(folded[:half], folded[half:], out=self._folded[:half])
             times += 1
         mask = np.greater_equal(folded, reach, out=self._mask[: len(folded)])
-        group, columns = np.divmod(np.flatnonzero(mask), len(reach))
-        if len(group) == 0:
+        found = np.flatnonzero(mask)
+        if len(found) == 0:
             return
-        rows = (group[:, None] + len(folded) * np.arange(2**times)).ravel()
-        columns = np.repeat(columns, 2**times)
-        values = product[rows, columns]
-        kept = values >= reach[columns]
-        yield self._part.positions(start + rows[kept]), columns[kept], values[kept], norm
-
+        b = len(reach)
+        members = found + np.arange(2**times)[:, None] * (len(folded) * b)
+        values = product.ravel()[members]
+        kept = values >= reach[found % b]
+        yield members[kept] + start * b, values[kept], norm
 
     def _reach(self, bounds: np.ndarray, norm: float) -> np.ndarray:
         # Bounds and lengths change seldom, tiles come by the thousand.
@@ -150,8 +149,8 @@ class TorchScan:
                 continue
             columns, places = mask.nonzero(as_tuple=True)
             places += begin
-            values = product[columns, places].cpu().numpy()
-            yield self._part.positions(start + places.cpu().numpy()), columns.cpu().numpy(), values, norm
+            codes = (places + start) * len(product) + columns
+            yield codes.cpu().numpy(), product[columns, places].cpu().numpy(), norm
             begin += piece
 
 

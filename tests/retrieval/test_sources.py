@@ -202,9 +202,12 @@ def test_rows_of_parquet_are_read_one_by_one_and_in_a_stream(tmp_path: Path) -> 
         assert refusal(lambda: source.read("x.parquet#row=50")) == "no such row: the Parquet file has 50"
 
 
-@given(st.lists(st.tuples(st.sampled_from(["x.parquet", "y.pq"]), st.integers(0, 55)), max_size=30))
+@given(
+    st.lists(st.tuples(st.sampled_from(["x.parquet", "y.pq"]), st.integers(0, 55)), max_size=30),
+    st.sampled_from([1, 100, 2**24]),
+)
 def test_any_order_of_rows_and_files_gives_each_its_own(
-    tmp_path_factory: pytest.TempPathFactory, wanted: list[tuple[str, int]]
+    tmp_path_factory: pytest.TempPathFactory, wanted: list[tuple[str, int]], batch_bytes: int
 ) -> None:
     folder = tmp_path_factory.getbasetemp() / "orders"
     if not folder.exists():
@@ -212,7 +215,8 @@ def test_any_order_of_rows_and_files_gives_each_its_own(
         write_parquet(folder / "x.parquet")
         write_parquet(folder / "y.pq", IMAGES[::-1], rows=50)
     both = {"x.parquet": IMAGES, "y.pq": IMAGES[::-1]}
-    with ImageSource(folder) as source:
+    with ImageSource(folder) as source, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("retrieval.sources._BATCH_BYTES", batch_bytes)  # so that a row group is several batches
         got = list(source.read_many(parquet_uri(*each) for each in wanted))
     assert len(got) == len(wanted)
     for (name, row), data in zip(wanted, got, strict=True):
