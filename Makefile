@@ -4,6 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock
 SOURCE ?=
+PORT   ?= 8000
 NAME   ?= neighbours
 
 .DEFAULT_GOAL := help
@@ -17,19 +18,19 @@ $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV) || { echo "cannot make $(VENV): on Debian and Ubuntu, install python3-venv"; exit 1; }
 
 $(VENV)/.demo: $(VENV)/bin/python setup.cfg pyproject.toml requirements.lock
-	@echo "installing lookalike into $(VENV) (once; torch is large)"
+	@echo "installing lookalike into $(VENV) (once; about 6 GB, some minutes)"
 	@$(PIP) -e '.[faiss]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/bin/python setup.cfg pyproject.toml requirements.lock
-	@echo "installing lookalike and its test tools into $(VENV) (once; torch is large)"
+	@echo "installing lookalike and its test tools into $(VENV) (once; about 6 GB, some minutes)"
 	@$(PIP) -e '.[test,bench]'
 	@touch $@
 
-demo: $(VENV)/.demo ## Draw a saree catalogue, index it, open the page (SOURCE=folder: your own photos)
-	$(BIN)/lookalike demo $(if $(SOURCE),"$(SOURCE)")
+demo: $(VENV)/.demo ## Draw a saree catalogue, index it, open the page (SOURCE=folder: your own photos; PORT=8000)
+	$(BIN)/lookalike demo --port $(PORT) $(if $(SOURCE),"$(SOURCE)")
 
-test: lint ## Lint, types, and the tests (about ten minutes on two cores)
+test: lint ## Lint, types, and the tests (about four minutes on two cores)
 	$(BIN)/python -m pytest -q -n 2
 
 test-slow: $(VENV)/.test ## The tests that take minutes each

@@ -14,12 +14,12 @@ Reading needs no lock. Every write is one Delta commit, made after the vectors i
 from __future__ import annotations
 
 import contextlib
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-import filelock
 import numpy as np
 import pyarrow as pa
 
@@ -27,11 +27,11 @@ from indexer import view
 from indexer.files import read_json, sweep, write_bytes, write_json
 from indexer.index import VectorIndex
 from indexer.items import ITEMS_SCHEMA, REJECTED_SCHEMA, VersionedTable
+from indexer.place import ABOUT_FILE, TABLES, check_place, held, lock_of, looking
 from indexer.vectors import VectorCache
-from retrieval.errors import BusyError, CatalogueError, DamagedError, InputError, NotFoundError
+from retrieval.errors import CatalogueError, DamagedError, InputError, NotFoundError
 
 FORMAT: Final = 1
-ABOUT_FILE: Final = "catalogue.json"
 
 
 class Embeds(Protocol):
@@ -95,8 +95,10 @@ class Catalogue:
         self.vectors = VectorCache(path / "vectors" / self.digest, self.dim)
         self.device = device
         self._embedder = embedder
-        self._lock = filelock.FileLock(path / ".lock", timeout=0)
+        self._lock = lock_of(path)
         self._guard = threading.RLock()
+        self._loading = threading.Lock()
+        self._writer: int | None = None
         self._table: pa.Table | None = None
         self._view: view.View | None = None
 
@@ -125,20 +127,25 @@ class Catalogue:
             CatalogueError: there is something in the folder, or it cannot be written.
         """
         path = path.absolute()
-        if (path / ABOUT_FILE).exists():
-            raise CatalogueError(f"{path} is a catalogue already; open it instead")
-        leftovers = {"items", "rejected", "embedder", ".lock"}
-        if path.exists() and (not path.is_dir() or any(entry.name not in leftovers for entry in path.iterdir())):
-            raise CatalogueError(f"{path} holds other things; name a new or an empty folder for the catalogue")
+        check_place(path)
+        with looking(path):
+            path.mkdir(parents=True, exist_ok=True)
+        with held(lock_of(path), path):
+            cls._make(path, embedder, {"format": FORMAT, "name": name or path.name, "index": index, "note": note})
+        return cls.open(path, embedder=embedder, device=device)
+
+    @staticmethod
+    def _make(path: Path, embedder: Embeds, about: dict[str, Any]) -> None:
+        check_place(path)
+        # What a creation that was killed half-way has left may be of another embedder.
+        for leftover in TABLES:
+            shutil.rmtree(path / leftover, ignore_errors=True)
         embedder.save(path / "embedder" / embedder.digest, write=write_bytes)
         metadata = {"embedder": embedder.digest, "dim": str(embedder.dim), "next_row": "0"}
-        # A creation that was killed half-way is gone through again: catalogue.json is written last.
+        # catalogue.json comes last: without it there is no catalogue.
         for table, schema, its_metadata in (("rejected", REJECTED_SCHEMA, {}), ("items", ITEMS_SCHEMA, metadata)):
-            if not (path / table / "_delta_log").exists():
-                VersionedTable.create(path / table, schema, its_metadata)
-        about = {"format": FORMAT, "name": name or path.name, "index": index, "note": note}
+            VersionedTable.create(path / table, schema, its_metadata)
         write_json(path / ABOUT_FILE, about)
-        return cls.open(path, embedder=embedder, device=device)
 
     @classmethod
     def open(
@@ -158,10 +165,11 @@ class Catalogue:
             InputError: the embedder is another one.
         """
         path = path.absolute()
-        if not (path / ABOUT_FILE).is_file():
-            raise NotFoundError(
-                f"there is no catalogue at {path}; make one with lookalike index SOURCE --catalogue DIR"
-            )
+        with looking(path):
+            if not (path / ABOUT_FILE).is_file():
+                raise NotFoundError(
+                    f"there is no catalogue at {path}; make one with lookalike index SOURCE --catalogue DIR"
+                )
         items = VersionedTable.open(path / "items", version=version)
         return cls(path, items, pinned=version is not None, embedder=embedder, device=device)
 
@@ -214,8 +222,12 @@ class Catalogue:
 
     def index(self) -> VectorIndex:
         """The index over the items of this version, opened or built when first asked for."""
+        return self._open_view().index
+
+    def snapshot(self) -> tuple[pa.Table, VectorIndex]:
+        """The items and the index of one and the same version, however many others write meanwhile."""
         with self._guard:
-            return self._open_view().index
+            return self.items(), self.index()
 
     def _open_view(self) -> view.View:
         with self._guard:
@@ -235,7 +247,8 @@ class Catalogue:
         Raises:
             DamagedError: its files are not those whose digest the catalogue names.
         """
-        with self._guard:
+        # Not the guard: loading takes seconds, and nothing else has to wait for it.
+        with self._loading:
             if self._embedder is None:
                 from retrieval.embedder import Embedder
 
@@ -252,15 +265,18 @@ class Catalogue:
         Raises:
             CatalogueError: the newest version has another embedder; open the catalogue anew.
         """
-        if self._pinned:
-            return False
-        newest = VersionedTable.open(self.path / "items")
         with self._guard:
-            if newest.version == self.version:
+            # An object that writes is at the newest version by its own doing, and only its writer moves it.
+            if self._pinned or self._writer not in (None, threading.get_ident()):
+                return False
+            newest = VersionedTable.open(self.path / "items")
+            if newest.version <= self.version:
                 return False
             if newest.metadata().get("embedder") != self.digest:
                 raise CatalogueError(f"{self.path} has another embedder now; open it anew")
+            self.rejected = VersionedTable.open(self.path / "rejected")
             self._items, self._table, self._view = newest, None, None
+            self.about = read_json(self.path / ABOUT_FILE)
         return True
 
     @contextlib.contextmanager
@@ -273,18 +289,18 @@ class Catalogue:
         """
         if self._pinned:
             raise CatalogueError(f"version {self.version} of {self.path} is open for reading; open the newest to write")
-        try:
-            self._lock.acquire()
-        except filelock.Timeout as error:
-            raise BusyError(f"another process is writing {self.path}; wait for it to end") from error
-        except OSError as error:
-            raise CatalogueError(f"cannot write {self.path}: {error.strerror or error}") from error
-        try:
-            sweep(self.path)
-            self.refresh()
-            yield
-        finally:
-            self._lock.release()
+        with held(self._lock, self.path):
+            with self._guard:
+                self._writer = threading.get_ident()
+            try:
+                sweep(self.path)
+                self.refresh()
+                # Refused inputs have versions of their own, which move without the items.
+                self.rejected = VersionedTable.open(self.path / "rejected")
+                yield
+            finally:
+                with self._guard:
+                    self._writer = None
 
     def commit(self, rows: pa.Table, *, replacing: bool = False) -> int:
         """Add items, or replace those with the same id, in one commit; call it inside ``writing``.
@@ -321,9 +337,8 @@ class Catalogue:
         self.vectors.compact()
         self._items.compact(self._items.metadata())
         self._table = self._view = None
-        spec = str(self.about["index"])
-        if view.is_stored(spec):
-            view.save_view(self.path / "index" / self.digest, self._open_view(), spec=spec, version=self.version)
+        if view.is_stored(str(self.about["index"])) and view.is_stored((shown := self._open_view()).spec):
+            view.save_view(self.path / "index" / self.digest, shown, version=self.version)
 
     def set_about(self, **changes: Any) -> None:
         """Change what ``catalogue.json`` says (``name``, ``index``, ``note``); call it inside ``writing``."""

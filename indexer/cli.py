@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import sys
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from indexer.options import CATALOGUE, DEVICE, JSON, echo_json, printable, progress_bar, source_options
 from retrieval.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,50 +16,6 @@ if TYPE_CHECKING:
 
     from indexer.catalogue import Catalogue
     from retrieval.manifest import Manifest
-
-CATALOGUE = click.argument("catalogue", type=click.Path(path_type=Path))
-JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-DEVICE = click.option(
-    "--device", default="auto", show_default=True, help="Where the network and the index run: auto, cpu, cuda, cuda:N."
-)
-
-
-def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say how a source is read."""
-    options: list[Callable[[Callable[..., Any]], Callable[..., Any]]] = [
-        click.option("--image-column", metavar="NAME", help="Column of the paths or the image bytes."),
-        click.option("--id-column", metavar="NAME", help="Column of the ids; default: id, else the path."),
-        click.option("--label-column", metavar="NAME", help="Column of the labels; default: label or class."),
-        click.option("--split-column", metavar="NAME", help="Column of the splits; default: split."),
-        click.option("--root", type=click.Path(path_type=Path), help="Folder that paths in a list start from."),
-        click.option("--prefix", default="", metavar="TEXT", help="Put before every id."),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def echo_json(value: dict[str, Any]) -> None:
-    """Print one JSON object on standard output; dates and other values become text."""
-    click.echo(json.dumps(value, ensure_ascii=False, default=str))
-
-
-@contextlib.contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[int, int, int], None]]:
-    """Show images done, rate, time left and refusals on standard error."""
-    from tqdm import tqdm
-
-    # A log file gets a line every ten seconds, a terminal several a second.
-    interval = 0.2 if sys.stderr.isatty() else 10.0
-    with tqdm(desc=what, unit=" images", mininterval=interval, maxinterval=interval, dynamic_ncols=True) as bar:
-
-        def show(done: int, total: int, refused: int) -> None:
-            bar.total = total
-            if refused:
-                bar.set_postfix(rejected=refused, refresh=False)
-            bar.update(done - bar.n)
-
-        yield show
 
 
 @click.command()
@@ -106,7 +59,7 @@ def index(
     """
     from indexer.ingest import ingest
 
-    _keep_apart(catalogue, source)
+    keep_apart(catalogue, source)
     manifest = _read(source, reading)
     with (
         _open_or_create(
@@ -115,6 +68,11 @@ def index(
         progress_bar("index") as progress,
     ):
         summary = ingest(opened, manifest, commit_every=commit_every, progress=progress)
+    if summary.rejected and not summary.added + summary.updated + summary.unchanged:
+        raise InputError(
+            f"not one of the {summary.rejected:,} inputs of {source} became an item; "
+            f"see why with lookalike rejected {catalogue}"
+        )
     if as_json:
         echo_json({"catalogue": str(catalogue), **summary.to_dict()})
         return
@@ -125,6 +83,14 @@ def index(
         f"rejected {summary.rejected:,}\n"
         f"  embedded {summary.embedded:,} images in {summary.seconds:.1f} s{rate}"
     )
+    if summary.copies:
+        click.echo(f"  {summary.copies:,} items have the same bytes as another item")
+    if summary.unlabelled:
+        columns = ", ".join(manifest.table.column_names[3:]) or "none"
+        click.echo(
+            f"  {summary.unlabelled:,} images of this source have no label; "
+            f"--label-column names the column that holds it (there are: {columns})"
+        )
     if summary.rejected:
         click.echo(f"  the reasons: lookalike rejected {catalogue}")
 
@@ -146,19 +112,36 @@ def search(
     device: str,
     as_json: bool,
 ) -> None:
-    """Find the items of CATALOGUE most like each IMAGE, or like items of it."""
+    """Find the items of CATALOGUE most like each IMAGE, or like items of it.
+
+    An indexed picture, and an item named with --id, finds itself at rank 1.
+    """
     from indexer.catalogue import Catalogue
+    from indexer.search import read_picture
     from indexer.search import search as find
+    from retrieval.errors import ImageError
+    from retrieval.folders import printable as as_text
+    from retrieval.images import decode
 
     if bool(images) == bool(ids):
         raise click.UsageError("name one or more pictures, or items with --id, and not both")
+    if html is not None:
+        _check_page(html)
+    for path in images:
+        try:
+            decode(read_picture(path), size=1)  # a bad picture is told before the network is loaded
+        except ImageError as error:
+            raise ImageError(
+                str(error) if as_text(str(path)) in str(error) else f"{as_text(str(path))}: {error}"
+            ) from error
     with Catalogue.open(catalogue, device=device) as opened:
         hits = find(opened, images=images, k=k) if images else find(opened, ids=ids, k=k)
         if html is not None:
             from indexer.files import write_bytes
             from indexer.hits_page import hits_page
 
-            write_bytes(html, hits_page(opened, hits).encode())
+            shown = {as_text(str(path)): read_picture(path) for path in images}
+            write_bytes(html, hits_page(opened, hits, pictures=shown).encode())
     if as_json:
         echo_json({"hits": hits.to_pylist()})
         return
@@ -244,7 +227,10 @@ def info(catalogue: Path, as_json: bool) -> None:
         echo_json(about)
         return
     card = about["embedder"]
-    click.echo(f"{about['name']}: {about['items']:,} items, {about['labels']:,} labels, version {about['version']}")
+    click.echo(
+        f"{about['name']}: {about['items']:,} items, {about['labels']:,} labels, "
+        f"{about['unlabelled']:,} without, version {about['version']}"
+    )
     if about["note"]:
         click.echo(f"  note      {about['note']}")
     click.echo(
@@ -305,11 +291,6 @@ def rejected(catalogue: Path, as_json: bool) -> None:
     click.echo(f"{len(rows):,} rejected")
 
 
-def printable(text: str) -> str:
-    """Show a name on one line: control characters become escapes."""
-    return "".join(mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in text)
-
-
 def _read(source: Path, reading: dict[str, Any]) -> Manifest:
     from retrieval.manifest import Columns, read_manifest
 
@@ -322,7 +303,8 @@ def _read(source: Path, reading: dict[str, Any]) -> Manifest:
     return read_manifest(source, columns=columns, root=reading["root"], prefix=reading["prefix"])
 
 
-def _keep_apart(catalogue: Path, source: Path) -> None:
+def keep_apart(catalogue: Path, source: Path) -> None:
+    """Raise InputError where a catalogue would lie inside the folder it is made from, and be read as a part of it."""
     if source.is_dir() and catalogue.resolve().is_relative_to(source.resolve()):
         raise InputError(f"the catalogue {catalogue} would lie inside the folder {source}; put it somewhere else")
 
@@ -330,7 +312,8 @@ def _keep_apart(catalogue: Path, source: Path) -> None:
 def _open_or_create(
     path: Path, backbone: str | None, weights: Path | None, pooling: str | None, device: str, **about: str | None
 ) -> Catalogue:
-    from indexer.catalogue import ABOUT_FILE, Catalogue
+    from indexer.catalogue import Catalogue
+    from indexer.place import ABOUT_FILE
 
     given = {key: value for key, value in about.items() if value is not None}
     spec = given.get("index")
@@ -368,6 +351,14 @@ def _try_index(spec: str, dim: int, device: str) -> None:
     from indexer.index import INDEX_KINDS, index_kind
 
     INDEX_KINDS[index_kind(spec)].build(dim, spec, device)
+
+
+def _check_page(path: Path) -> None:
+    """Refuse to write a page over anything but a page, or into a folder that is not there."""
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"there is no folder {path.absolute().parent} to write {path.name} to")
+    if path.is_dir() or (path.exists() and path.suffix.lower() not in (".html", ".htm")):
+        raise InputError(f"{path} is there already and is no page; give --html a name like hits.html")
 
 
 def _print_hits(hits: pa.Table) -> None:

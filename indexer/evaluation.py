@@ -57,13 +57,15 @@ def evaluate_catalogue(
     card = model_card(catalogue.path / "embedder" / catalogue.digest, catalogue.digest)
     if queries is None:
         how = f"leave-one-out within {catalogue.path.name}, class = {label}, exact search"
-        return evaluate(gallery, gallery, protocol=how, embedder=card, ks=ks), REJECTED_SCHEMA.empty_table()
+        return evaluate(
+            gallery, gallery, protocol=how, embedder=card, ks=ks, device=catalogue.device
+        ), REJECTED_SCHEMA.empty_table()
     if label not in queries.table.column_names:
         raise InputError(f"the queries have no column {label!r}; they have {', '.join(queries.table.column_names)}")
     known = dict(zip(items.column("id").to_pylist(), items.column("sha256").to_pylist(), strict=True))
     given, refused = _embed(catalogue, queries, embedder or catalogue.embedder(), label, known, progress)
-    how = f"queries of {queries.root.name} against {catalogue.path.name}, class = {label}, exact search"
-    return evaluate(given, gallery, protocol=how, embedder=card, ks=ks), refused
+    how = f"queries of {queries.listing.name} against {catalogue.path.name}, class = {label}, exact search"
+    return evaluate(given, gallery, protocol=how, embedder=card, ks=ks, device=catalogue.device), refused
 
 
 def _embed(

@@ -40,8 +40,9 @@ GPU_MOST_K: Final = 2048
 class FaissIndex:
     """A FAISS index of any factory string, such as "Flat", "IVF4096,Flat", "HNSW32", "IVF1024,PQ16x4fs,RFlat".
 
-    Trained, where the kind needs it, on a sample of what is first added. HNSW, NSG, refining and fast-scan kinds cannot remove.
-    Not to be searched while it changes. With equal similarities at the k-th place FAISS chooses, not the row.
+    Trained, where the kind needs it, on a sample of what is first added. HNSW, NSG, refining and fast-scan kinds
+    cannot remove. Not to be searched while it changes. With equal similarities at the k-th place FAISS chooses, not
+    the row.
 
     Attributes:
         dim: length of a vector.

@@ -21,6 +21,16 @@ from retrieval.errors import CatalogueError, DamagedError, LookalikeError
 TEMPORARY_PREFIX = ".writing-"
 
 
+def _umask() -> int:
+    # It can be read only by setting it, and that only while no other thread makes files: once, at import.
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+UMASK = _umask()
+
+
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """Open a temporary file that becomes ``path`` when the block ends, and vanishes when it fails.
@@ -43,6 +53,8 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             yield cast(BinaryIO, file)
             file.flush()
             os.fsync(file.fileno())
+        # A temporary file is its owner's alone; what we write is for whoever may read the folder.
+        temporary.chmod(0o666 & ~UMASK)
         temporary.replace(path)
         temporary = None
         sync_folder(path.parent)
@@ -87,11 +99,14 @@ def read_json(path: Path) -> dict[str, Any]:
 
     Raises:
         DamagedError: the file is missing, is no JSON, or is no object.
+        CatalogueError: it may not be read.
     """
     try:
         value = json.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise DamagedError(f"{path} is missing") from error
+    except PermissionError as error:
+        raise CatalogueError(f"cannot read {path}: permission denied; ask its owner") from error
     except (OSError, ValueError) as error:
         raise DamagedError(f"{path} is damaged: {error}") from error
     if not isinstance(value, dict):

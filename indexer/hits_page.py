@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from html import escape
-from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import pyarrow as pa
 
 from indexer.catalogue import Catalogue
-from indexer.search import HITS_SCHEMA, read_picture, thumbnail
+from indexer.search import HITS_SCHEMA, thumbnail
 from retrieval import images
 from retrieval.errors import ImageError, NotFoundError
 
@@ -34,12 +35,13 @@ small { display: block; opacity: .7; } p.none { opacity: .7; padding: 1rem; }
 """
 
 
-def hits_page(catalogue: Catalogue, hits: pa.Table) -> str:
+def hits_page(catalogue: Catalogue, hits: pa.Table, *, pictures: Mapping[str, bytes] = MappingProxyType({})) -> str:
     """Draw a table of hits as a page.
 
     Args:
         catalogue: where the pictures of the hits come from; one that cannot be read is replaced by the reason.
         hits: what ``search`` gave.
+        pictures: encoded query pictures by the name in the column ``query``; a query without one is an item's id.
 
     Returns:
         A whole HTML document.
@@ -47,7 +49,7 @@ def hits_page(catalogue: Catalogue, hits: pa.Table) -> str:
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in hits.to_pylist():
         groups.setdefault(row["query"], []).append(row)
-    parts = [_group(catalogue, query, rows) for query, rows in groups.items()]
+    parts = [_group(catalogue, query, rows, pictures.get(query)) for query, rows in groups.items()]
     name = escape(str(catalogue.about["name"]))
     note = f"<p>{escape(catalogue.note)}</p>" if catalogue.note else ""
     return (
@@ -57,10 +59,10 @@ def hits_page(catalogue: Catalogue, hits: pa.Table) -> str:
     )
 
 
-def _group(catalogue: Catalogue, query: str, rows: list[dict[str, Any]]) -> str:
+def _group(catalogue: Catalogue, query: str, rows: list[dict[str, Any]], encoded: bytes | None) -> str:
     picture = ""
-    if Path(query).is_file():
-        picture = _inline(images.thumbnail(read_picture(Path(query)), size=SIZE), f"query {query}")
+    if encoded is not None:
+        picture = _inline(images.thumbnail(encoded, size=SIZE), f"query {query}")
     elif any(row["id"] == query for row in rows):
         picture = _hit_picture(catalogue, query)
     cells = "".join(f"<li>{_hit(catalogue, row)}</li>" for row in rows)

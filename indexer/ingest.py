@@ -7,6 +7,7 @@ makes their items, so the next run finds what is there, embeds the rest and comm
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -37,9 +38,11 @@ class IngestSummary:
         unchanged: items that were there already.
         rejected: inputs that are no items.
         embedded: images that went through the network.
+        unlabelled: images of the manifest without a label.
         seconds: wall-clock time.
         version: of the items, afterwards.
         items: in the catalogue, afterwards.
+        copies: of these, items whose bytes are those of an earlier one.
     """
 
     added: int
@@ -47,9 +50,11 @@ class IngestSummary:
     unchanged: int
     rejected: int
     embedded: int
+    unlabelled: int
     seconds: float
     version: int
     items: int
+    copies: int
 
     def to_dict(self) -> dict[str, Any]:
         """Give the fields as JSON values."""
@@ -114,9 +119,11 @@ def ingest(
             unchanged=run.unchanged,
             rejected=run.rejected,
             embedded=embedded,
+            unlabelled=manifest.table.column("label").null_count,
             seconds=time.perf_counter() - began,
             version=catalogue.version,
-            items=catalogue.items(["row"]).num_rows,
+            items=(items := catalogue.items(["sha256"])).num_rows,
+            copies=items.num_rows - pc.count_distinct(items.column("sha256")).as_py(),
         )
 
 
@@ -125,18 +132,17 @@ class _Run:
 
     def __init__(self, catalogue: Catalogue, manifest: Manifest) -> None:
         self._catalogue = catalogue
-        self._source = manifest.root.as_posix()
+        self._source, self._listing = manifest.root.as_posix(), manifest.listing.as_posix()
         self._manifest = fit_columns(manifest.table, catalogue.items().schema)
         self._before = catalogue.items()
         self._place = pc.fill_null(
             pc.index_in(self._manifest.column("id"), value_set=self._before.column("id").combine_chunks()), -1
         ).to_numpy(zero_copy_only=False)
         before = catalogue.rejected.read()
-        mine = before.filter(pc.equal(before.column("source"), self._source))
-        self._refused_before: dict[str, str] = dict(
-            zip(mine.column("uri").to_pylist(), mine.column("reason").to_pylist(), strict=True)
-        )
-        self._refused_now: set[str] = set()
+        mine = before.filter(pc.equal(before.column("listing"), pa.scalar(self._listing, pa.string())))
+        # A list may name one file twice, so the same refusal may stand more than once.
+        self._standing = Counter(zip(mine.column("uri").to_pylist(), mine.column("reason").to_pylist(), strict=True))
+        self._refused: Counter[tuple[str, str]] = Counter()
         self.added = self.updated = self.unchanged = self.rejected = 0
 
     def take(self, outcomes: list[Outcome]) -> None:
@@ -164,7 +170,7 @@ class _Run:
                 continue
             # A row number stands for the bytes an index has seen, so other bytes get another number.
             number[place] = was["row"] if same_bytes else None
-            if all(was.get(name) == value for name, value in is_now.items() if name != "row"):
+            if all(_equal(was.get(name), value) for name, value in is_now.items() if name != "row"):
                 self.unchanged += 1
             else:
                 changed.append(place)
@@ -177,34 +183,40 @@ class _Run:
         self.updated += len(changed)
         if refused:
             uris = self._manifest.column("uri").take(pa.array([position for position, _ in refused]))
-            self.reject(pa.table({"uri": uris, "reason": pa.array([reason for _, reason in refused], pa.string())}))
+            known = self._place[[position for position, _ in refused]] >= 0
+            reasons = [
+                f"{reason}; the item as it was indexed before is kept" if was and "taken by" not in reason else reason
+                for (_, reason), was in zip(refused, known.tolist(), strict=True)
+            ]
+            self.reject(pa.table({"uri": uris, "reason": pa.array(reasons, pa.string())}))
 
     def reject(self, rejected: pa.Table) -> None:
-        """Write refused inputs (columns ``uri``, ``reason``), those that stand there with that reason excepted."""
+        """Write refused inputs (columns ``uri``, ``reason``) that do not stand there yet."""
         self.rejected += rejected.num_rows
-        fresh: dict[str, str] = {}
-        for uri, reason in zip(rejected.column("uri").to_pylist(), rejected.column("reason").to_pylist(), strict=True):
-            self._refused_now.add(uri)
-            if self._refused_before.get(uri) != reason:
-                fresh[uri] = reason
+        fresh = []
+        for refusal in zip(rejected.column("uri").to_pylist(), rejected.column("reason").to_pylist(), strict=True):
+            self._refused[refusal] += 1
+            if self._refused[refusal] > self._standing[refusal]:
+                fresh.append(refusal)
         if fresh:
-            self._forget([uri for uri in fresh if uri in self._refused_before])
-            when = datetime.now(UTC)
-            columns = [[self._source] * len(fresh), list(fresh), list(fresh.values()), [when] * len(fresh)]
+            self._standing.update(fresh)
+            count = len(fresh)
+            columns = [
+                [self._source] * count,
+                [self._listing] * count,
+                [uri for uri, _ in fresh],
+                [reason for _, reason in fresh],
+                [datetime.now(UTC)] * count,
+            ]
             self._catalogue.rejected.append(pa.table(columns, schema=REJECTED_SCHEMA), {})
-            self._refused_before.update(fresh)
 
     def forgive(self) -> None:
-        """Remove the inputs of this source that were refused before and are not refused now, once they are all seen."""
-        seen = set(self._manifest.column("uri").to_pylist())
-        self._forget([uri for uri in self._refused_before if uri not in self._refused_now and uri in seen])
+        """Remove the refusals of this listing that were not met again, once all of it has been seen."""
+        gone = [refusal for refusal in self._standing if not self._refused[refusal]]
+        if gone:
+            columns = [[self._listing] * len(gone), [uri for uri, _ in gone], [reason for _, reason in gone]]
+            self._catalogue.rejected.remove(pa.table(columns, names=["listing", "uri", "reason"]), metadata={})
         self._catalogue.rejected.compact({})
-
-    def _forget(self, uris: list[str]) -> None:
-        if uris:
-            self._catalogue.rejected.remove(pa.table({"source": [self._source] * len(uris), "uri": uris}), metadata={})
-            for uri in uris:
-                del self._refused_before[uri]
 
     def _rows(self, outcomes: list[Outcome]) -> pa.Table:
         part = self._manifest.take(pa.array([outcome.position for outcome in outcomes], pa.int64()))
@@ -220,3 +232,8 @@ class _Run:
         }
         theirs = {name: part.column(name) for name in part.column_names if name not in ours}
         return pa.table({**ours, **theirs})
+
+
+def _equal(one: Any, other: Any) -> bool:
+    # Not a number is not equal to itself, but it is no change either.
+    return bool(one == other) or (one != one and other != other)

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.fs as fs
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
@@ -41,14 +42,17 @@ ITEMS_SCHEMA: Final = pa.schema(
 
 REJECTED_SCHEMA: Final = pa.schema(
     [
+        # absolute POSIX path of the folder that uris are relative to
         pa.field("source", pa.string(), nullable=False),
+        # absolute POSIX path of the folder or list that named the input
+        pa.field("listing", pa.string(), nullable=False),
         pa.field("uri", pa.string(), nullable=False),
         # one clause: why this input is no item
         pa.field("reason", pa.string(), nullable=False),
         pa.field("when", pa.timestamp("us", tz="UTC"), nullable=False),
     ]
 )
-"""An input a row that did not become an item; a later run that accepts it removes the row."""
+"""An input a row that did not become an item; a later run over the same listing that accepts it removes the row."""
 
 # Old versions stay readable until the user removes them, not until a clock runs out.
 _CONFIGURATION: Final[dict[str, str | None]] = {"delta.logRetentionDuration": "interval 36500 days"}
@@ -129,7 +133,12 @@ class VersionedTable:
             DamagedError: a file of the table is missing or cut.
         """
         with _delta_errors(self.path):
-            table = self._table.to_pyarrow_table(columns=None if columns is None else list(columns))
+            # Through Arrow's own file system: with deltalake's, threads of Arrow still hold Python objects when the
+            # interpreter ends, and about one process in ten aborts.
+            table = self._table.to_pyarrow_table(
+                columns=None if columns is None else list(columns),
+                filesystem=fs.SubTreeFileSystem(str(self.path), fs.LocalFileSystem()),
+            )
         # Delta may give views; everything above this room works on plain strings and binaries.
         return table.cast(pa.schema([pa.field(field.name, _plain(field.type)) for field in table.schema]))
 
@@ -202,11 +211,15 @@ class VersionedTable:
 
 
 def fit_columns(rows: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Cast the columns of ``rows`` to the types that ``schema`` has for them; other columns stay.
+    """Give the columns of ``rows`` the types and the spelling that ``schema`` has for them; other columns stay.
+
+    Delta holds "Price" and "price" for one name, so a column that differs only in that takes the first spelling.
 
     Raises:
         InputError: values of a column do not fit the type it already has.
     """
+    spelling = {name.lower(): name for name in schema.names}
+    rows = rows.rename_columns([spelling.get(name.lower(), name) for name in rows.column_names])
     for position, name in enumerate(rows.column_names):
         if name not in schema.names:
             continue

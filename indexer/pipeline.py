@@ -25,6 +25,7 @@ from retrieval.sources import ImageSource
 
 BATCH: Final = 32
 EMBED_THREADS: Final = 2
+MEMORY: Final = 512 * 2**20  # bytes of decoded pictures under way
 _END: Final = None
 
 
@@ -50,7 +51,33 @@ class Outcome:
 @dataclass(frozen=True)
 class _Read:
     outcome: Outcome
+    bytes: int  # of the memory it holds until it is embedded or passed over
     pixels: np.ndarray | None = None
+
+
+class _Memory:
+    """Bytes of decoded pictures under way; who wants more than is free waits.
+
+    Taken in the order of the uris by one thread, so that the picture whose turn it is never waits for a later one.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._used = 0
+        self._changed = threading.Condition()
+
+    def take(self, bytes: int) -> int:
+        """Wait until ``bytes`` are free; a picture counts for half of the limit at most. Returns what was taken."""
+        bytes = min(bytes, self.limit // 2)
+        with self._changed:
+            self._changed.wait_for(lambda: self._used + bytes <= self.limit)
+            self._used += bytes
+        return bytes
+
+    def give_back(self, bytes: int) -> None:
+        with self._changed:
+            self._used -= bytes
+            self._changed.notify_all()
 
 
 def embed_uris(
@@ -77,7 +104,11 @@ def embed_uris(
         (KeyboardInterrupt), what was embedded until then is written to the cache before the interrupt goes on.
     """
     known = cache.keys()
-    with _Reader(source, uris, embedder.image_size, known) as reader, _Embedding(embedder) as embedding:
+    memory = _Memory(MEMORY)
+    with (
+        _Reader(source, uris, embedder.image_size, known, memory) as reader,
+        _Embedding(embedder, memory) as embedding,
+    ):
         waiting: list[Outcome] = []
 
         def write() -> list[Outcome]:
@@ -92,7 +123,9 @@ def embed_uris(
                 outcome = read.outcome
                 if read.pixels is not None and outcome.sha256 not in known:
                     known.add(outcome.sha256)
-                    embedding.add(outcome.sha256, read.pixels)
+                    embedding.add(outcome.sha256, read)
+                else:
+                    memory.give_back(read.bytes)
                 waiting.append(outcome)
                 on_done(outcome)
                 if len(waiting) >= chunk:
@@ -107,9 +140,9 @@ def embed_uris(
 class _Reader:
     """Reads and decodes ahead of the consumer, in order, a bounded number of images ahead."""
 
-    def __init__(self, source: ImageSource, uris: Sequence[str], size: int, known: set[bytes]) -> None:
+    def __init__(self, source: ImageSource, uris: Sequence[str], size: int, known: set[bytes], memory: _Memory) -> None:
         workers = os.cpu_count() or 1
-        self._source, self._uris, self._size, self._known = source, uris, size, known
+        self._source, self._uris, self._size, self._known, self._memory = source, uris, size, known, memory
         # Raw bytes in flight are few (one may be 64 MiB); decoded pictures are small, and wait for a batch or two.
         self._raw = threading.Semaphore(2 * workers)
         self._ahead: queue.Queue[Future[_Read] | BaseException | None] = queue.Queue(maxsize=2 * BATCH)
@@ -124,6 +157,7 @@ class _Reader:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._raw.release(1_000)
+        self._memory.give_back(2**60)
         while self._thread.is_alive():  # a reader that waits for a free place must find one
             try:
                 self._ahead.get(timeout=0.05)
@@ -141,39 +175,55 @@ class _Reader:
         try:
             for position, data in enumerate(self._source.read_many(self._uris)):
                 self._raw.acquire()
+                held = self._memory.take(self._decoded_bytes(data))
                 if self._stop.is_set():
                     return
-                self._ahead.put(self._pool.submit(self._decode, position, data))
+                self._ahead.put(self._pool.submit(self._decode, position, data, held))
             self._ahead.put(_END)
         except BaseException as error:  # handed to the consumer, who raises it
             self._ahead.put(error)
 
-    def _decode(self, position: int, data: bytes | ImageError) -> _Read:
+    def _decoded_bytes(self, data: bytes | ImageError) -> int:
+        """Say from its header what a picture will take when decoded; long thin ones are reduced little."""
+        if isinstance(data, ImageError):
+            return 0
+        try:
+            width, height = measure(data)
+        except ImageError:
+            return 0
+        factor = max(1, min(width, height) // (2 * self._size))
+        return 3 * width * height // factor**2
+
+    def _decode(self, position: int, data: bytes | ImageError, held: int) -> _Read:
         try:
             if isinstance(data, ImageError):
-                return _Read(Outcome(position, reason=str(data)))
+                return _Read(Outcome(position, reason=str(data)), held)
             sha256 = hashlib.sha256(data).digest()
             if sha256 in self._known:
                 width, height = measure(data)
-                return _Read(Outcome(position, sha256, width, height))
+                return _Read(Outcome(position, sha256, width, height), held)
             picture = decode(data, size=self._size)
-            return _Read(Outcome(position, sha256, picture.width, picture.height), picture.pixels)
+            return _Read(Outcome(position, sha256, picture.width, picture.height), held, picture.pixels)
         except ImageError as error:
-            return _Read(Outcome(position, reason=str(error)))
+            return _Read(Outcome(position, reason=str(error)), held)
         finally:
             self._raw.release()
 
 
 class _Embedding:
-    """Gathers pictures into batches and embeds them in threads; a full queue makes ``add`` wait."""
+    """Gathers pictures into batches and embeds them in threads; when enough are under way ``add`` waits.
 
-    def __init__(self, embedder: Embeds) -> None:
+    An interrupt may come at any line: a picture stands with its key in one place, and leaves it only when its
+    batch stands in the next.
+    """
+
+    def __init__(self, embedder: Embeds, memory: _Memory) -> None:
         self._embedder = embedder
+        self._memory = memory
         self._pool = ThreadPoolExecutor(EMBED_THREADS, thread_name_prefix="embed")
         self._free = threading.Semaphore(EMBED_THREADS + 1)
-        self._keys: list[bytes] = []
-        self._pending: list[np.ndarray] = []
-        self._batches: list[Future[np.ndarray]] = []
+        self._pending: list[tuple[bytes, _Read]] = []
+        self._batches: list[tuple[list[bytes], Future[np.ndarray]]] = []
 
     def __enter__(self) -> _Embedding:
         return self
@@ -181,29 +231,31 @@ class _Embedding:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def add(self, sha256: bytes, pixels: np.ndarray) -> None:
-        self._keys.append(sha256)
-        self._pending.append(pixels)
-        if len(self._pending) == BATCH:
+    def add(self, sha256: bytes, read: _Read) -> None:
+        self._pending.append((sha256, read))
+        # Large pictures make small batches: what waits here is memory that the reader cannot have.
+        if len(self._pending) >= BATCH or sum(read.bytes for _, read in self._pending) >= self._memory.limit // 4:
             self._submit()
 
     def finish(self) -> tuple[list[bytes], np.ndarray]:
         """Wait for everything added since the last call: keys, and (n, dim) float32."""
         self._submit()
-        vectors = [batch.result() for batch in self._batches]
-        keys = self._keys
-        self._keys, self._batches = [], []
+        vectors = [batch.result() for _, batch in self._batches]
+        keys = [key for some, _ in self._batches for key in some]
+        self._batches = []
         return keys, np.concatenate(vectors) if vectors else np.zeros((0, self._embedder.dim), np.float32)
 
     def _submit(self) -> None:
         if not self._pending:
             return
-        images, self._pending = self._pending, []
         self._free.acquire()
-        self._batches.append(self._pool.submit(self._embed, images))
+        batch, keys = [read for _, read in self._pending], [key for key, _ in self._pending]
+        future = self._pool.submit(self._embed, batch)
+        self._batches, self._pending = [*self._batches, (keys, future)], []
 
-    def _embed(self, images: list[np.ndarray]) -> np.ndarray:
+    def _embed(self, batch: list[_Read]) -> np.ndarray:
         try:
-            return self._embedder.embed(images)
+            return self._embedder.embed([read.pixels for read in batch if read.pixels is not None])
         finally:
             self._free.release()
+            self._memory.give_back(sum(read.bytes for read in batch))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,7 @@ import pyarrow.compute as pc
 from indexer.catalogue import Catalogue
 from retrieval import images as pictures
 from retrieval.errors import ImageError, InputError, NotFoundError
+from retrieval.folders import printable
 from retrieval.images import DEFAULT_LIMITS
 from retrieval.sources import ImageSource
 
@@ -64,13 +66,16 @@ def search(
         InputError: not exactly one of ``images``, ``vectors``, ``ids``; k below 1; vectors of another shape.
         ImageError: a picture that cannot be read.
         NotFoundError: an unknown id.
+        DamagedError: vectors, items or the embedder on disk are not what was written.
+        EmbedderError: the embedder cannot be used here.
+        MissingExtraError: the catalogue's index needs a package that is not installed.
     """
     if sum(given is not None for given in (images, vectors, ids)) != 1:
         raise InputError("give exactly one of images, vectors and ids")
     if k < 1:
         raise InputError(f"k must be at least 1, not {k}")
     catalogue.refresh()
-    items = catalogue.items()
+    items, index = catalogue.snapshot()
     rows: np.ndarray = items.column("row").to_numpy()
     if images is not None:
         names, queries, selves = _from_images(catalogue, items, images)
@@ -80,7 +85,7 @@ def search(
         assert vectors is not None
         queries = _normalised(np.asarray(vectors), catalogue.dim)
         names, selves = [f"vector {i}" for i in range(len(queries))], [np.zeros(0, np.int64)] * len(queries)
-    found, similarity = catalogue.index().search(queries, k)
+    found, similarity = index.search(queries, k)
     found, similarity = _selves_first(found, similarity, selves)
     hit = found >= 0
     position = np.searchsorted(rows, found[hit])
@@ -117,12 +122,15 @@ def thumbnail(catalogue: Catalogue, id: str, *, size: int = 256) -> bytes:
         size: of the longest side, pixels.
 
     Raises:
-        NotFoundError: no such item, or its file is gone.
-        ImageError: its file is no usable picture any more.
+        NotFoundError: no such item.
+        ImageError: its file is gone, or is another than was indexed.
     """
     row = item(catalogue, id).to_pylist()[0]
     with ImageSource(Path(row["source"])) as source:
-        return pictures.thumbnail(source.read(row["uri"]), size=size)
+        data = source.read(row["uri"])
+    if hashlib.sha256(data).digest() != row["sha256"]:
+        raise ImageError(f"{row['uri']} has changed since it was indexed; index its source again")
+    return pictures.thumbnail(data, size=size)
 
 
 def read_picture(path: Path) -> bytes:
@@ -131,14 +139,17 @@ def read_picture(path: Path) -> bytes:
     Raises:
         ImageError: there is no such file, or it is too large to be a picture.
     """
+    name = printable(os.fspath(path))
     try:
+        if path.is_dir():
+            raise ImageError(f"{name} is a folder; name the pictures in it")
         if not path.is_file():
-            raise ImageError(f"there is no file {path}")
+            raise ImageError(f"there is no file {name}")
         if path.stat().st_size > DEFAULT_LIMITS.max_bytes:
-            raise ImageError(f"{path} has more than {DEFAULT_LIMITS.max_bytes // 2**20} MiB")
+            raise ImageError(f"{name} has more than {DEFAULT_LIMITS.max_bytes // 2**20} MiB")
         return path.read_bytes()
     except OSError as error:
-        raise ImageError(f"cannot read {path}: {error.strerror or error}") from error
+        raise ImageError(f"cannot read {name}: {error.strerror or error}") from error
 
 
 def _from_images(
@@ -146,7 +157,7 @@ def _from_images(
 ) -> tuple[list[str], np.ndarray, list[np.ndarray]]:
     names, encoded = [], []
     for number, image in enumerate(images):
-        names.append(f"image {number}" if isinstance(image, bytes) else str(image))
+        names.append(f"image {number}" if isinstance(image, bytes) else printable(os.fspath(image)))
         encoded.append(image if isinstance(image, bytes) else read_picture(image))
     sha256 = [hashlib.sha256(data).digest() for data in encoded]
     rows = items.column("row").to_numpy()

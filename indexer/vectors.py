@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +22,11 @@ from indexer.files import atomic_write
 from retrieval.errors import DamagedError
 
 MAX_PARTS: Final = 32
+TRIES: Final = 50  # a writer that joins parts takes them away one by one
 PART_BYTES: Final = 256 * 2**20
+
+
+Result = TypeVar("Result")
 
 
 class VectorCache:
@@ -68,10 +72,14 @@ class VectorCache:
 
     def keys(self) -> set[bytes]:
         """The SHA-256 of every image that has a vector here; about 100 bytes of memory each."""
-        found: set[bytes] = set()
-        for part in self.parts():
-            found.update(self._read_part(part, ["sha256"]).column("sha256").to_pylist())
-        return found
+
+        def gather() -> set[bytes]:
+            found: set[bytes] = set()
+            for part in self.parts():
+                found.update(self._read_part(part, ["sha256"]).column("sha256").to_pylist())
+            return found
+
+        return _again(gather)
 
     def read(self, sha256: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
         """Read the vectors of some images.
@@ -85,6 +93,9 @@ class VectorCache:
         Raises:
             DamagedError: a part is cut or its checksums do not hold.
         """
+        return _again(lambda: self._gather(sha256))
+
+    def _gather(self, sha256: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
         wanted = pc.cast(sha256, pa.binary(32))
         if isinstance(wanted, pa.ChunkedArray):
             wanted = wanted.combine_chunks()
@@ -123,16 +134,21 @@ class VectorCache:
         Returns:
             The damaged parts, each with the reason.
         """
-        damaged = []
-        for part in self.parts():
-            try:
-                table = self._read_part(part, ["sha256", "embedding"])
+
+        def look() -> list[tuple[Path, str]]:
+            damaged = []
+            for part in self.parts():
+                try:
+                    table = self._read_part(part, ["sha256", "embedding"])
+                except DamagedError as error:
+                    damaged.append((part, str(error)))
+                    continue
                 norms = np.linalg.norm(self._matrix(table).astype(np.float32), axis=1)
                 if not (np.abs(norms - 1.0) < 1e-2).all():
                     damaged.append((part, "holds vectors that are not of length 1"))
-            except DamagedError as error:
-                damaged.append((part, str(error)))
-        return damaged
+            return damaged
+
+        return _again(look)
 
     def compact(self) -> None:
         """Join small parts when there are many; a reader of the old ones must list the folder anew.
@@ -194,12 +210,23 @@ class VectorCache:
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
 
+def _again(read: Callable[[], Result]) -> Result:
+    """Read once more when a part vanished meanwhile: a writer has joined it with others, which are there now."""
+    for _ in range(TRIES - 1):
+        with contextlib.suppress(FileNotFoundError):
+            return read()
+    try:
+        return read()
+    except FileNotFoundError as error:
+        raise DamagedError(f"{error.filename or error} vanished while it was read; run the command again") from error
+
+
 @contextlib.contextmanager
 def _damage(part: Path) -> Iterator[None]:
     try:
         yield
-    except FileNotFoundError as error:
-        raise DamagedError(f"{part} vanished while it was read; run the command again") from error
+    except FileNotFoundError:
+        raise  # joined with others by a writer; see _again
     except (OSError, KeyError, pa.ArrowException) as error:
         raise DamagedError(
             f"{part} is damaged; run lookalike verify --repair on the catalogue, then index its sources again"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -59,21 +60,28 @@ def verify(
     Returns:
         The problems; empty when all is well.
     """
-    problems = [*_items(catalogue), *_embedder(catalogue)]
-    damaged = catalogue.vectors.verify()
-    for part, what in damaged:
-        problems.append(Problem(str(part), what, "lookalike verify --repair, then index the sources again"))
-    problems += _view(catalogue)
-    if not damaged:
-        problems += _coverage(catalogue)
-    if sources:
-        problems += _sources(catalogue, progress)
-    if repair:
-        with catalogue.writing():
+    # Whoever repairs must not move aside what a writer is just making.
+    with catalogue.writing() if repair else contextlib.nullcontext():
+        problems = _embedder(catalogue)
+        damaged = catalogue.vectors.verify()
+        for part, what in damaged:
+            problems.append(Problem(str(part), what, "lookalike verify --repair, then index the sources again"))
+        view_problems = _view(catalogue)
+        problems += view_problems
+        try:
+            problems += _items(catalogue)
+            if not damaged:
+                problems += _coverage(catalogue)
+            if sources:
+                problems += _sources(catalogue, progress)
+        except DamagedError as error:
+            what = "cannot be read whole: " + str(error).split(": ", 1)[-1]
+            problems.append(Problem("items", what, "restore the file, or roll back to an earlier version", fatal=True))
+        if repair:
             for part, _ in damaged:
                 part.rename(part.with_suffix(DAMAGED_SUFFIX))
-            stored = catalogue.path / "index" / catalogue.digest / VIEW_FILE
-            if any(problem.where.startswith(str(stored.parent)) for problem in problems):
+            if view_problems:
+                stored = catalogue.path / "index" / catalogue.digest / VIEW_FILE
                 stored.rename(stored.with_suffix(DAMAGED_SUFFIX))
     return problems
 

@@ -20,8 +20,9 @@ import pyarrow as pa
 from indexer.files import read_json, sha256_of, write_bytes, write_json
 from indexer.index import INDEX_KINDS, CannotRemoveError, VectorIndex, index_kind
 from indexer.vectors import VectorCache
-from retrieval.errors import DamagedError
+from retrieval.errors import DamagedError, InputError
 
+EXACT: Final = "exact"
 VIEW_FILE: Final = "view.json"
 INDEX_FILE: Final = "vectors.index"
 ROWS_FILE: Final = "rows.npy"
@@ -33,10 +34,11 @@ class ViewWarning(UserWarning):
 
 @dataclass(frozen=True)
 class View:
-    """An index and the rows in it: (n,) int64, ascending."""
+    """An index, the rows in it, (n,) int64, ascending, and its specification, "exact" where another cannot be yet."""
 
     index: VectorIndex
     rows: np.ndarray
+    spec: str
 
 
 def open_view(folder: Path, *, spec: str, items: pa.Table, vectors: VectorCache, device: str) -> View:
@@ -75,11 +77,19 @@ def open_view(folder: Path, *, spec: str, items: pa.Table, vectors: VectorCache,
             if len(gone):
                 index.remove(gone)
             added = _add(index, items.filter(pa.array(new)), vectors)
-            return View(index, np.union1d(np.setdiff1d(have, gone, assume_unique=True), added))
+            return View(index, np.union1d(np.setdiff1d(have, gone, assume_unique=True), added), spec)
         except CannotRemoveError:
             pass  # built again below
     index = kind.build(vectors.dim, spec, device)
-    return View(index, _add(index, items, vectors))
+    try:
+        return View(index, _add(index, items, vectors), spec)
+    except InputError as error:
+        if spec == EXACT:
+            raise
+        # Such as too few vectors to train on: a growing catalogue gets there.
+        warnings.warn(f"the index {spec} cannot be built yet, and search is exact ({error})", ViewWarning, stacklevel=2)
+    index = INDEX_KINDS[EXACT].build(vectors.dim, EXACT, device)
+    return View(index, _add(index, items, vectors), EXACT)
 
 
 def is_stored(spec: str) -> bool:
@@ -87,13 +97,12 @@ def is_stored(spec: str) -> bool:
     return bool(INDEX_KINDS[index_kind(spec)].stored)
 
 
-def save_view(folder: Path, view: View, *, spec: str, version: int) -> None:
+def save_view(folder: Path, view: View, *, version: int) -> None:
     """Store a view of a version of the items, ``view.json`` last.
 
     Args:
         folder: ``index/<embedder digest>``.
         view: what ``open_view`` gave.
-        spec: its factory string.
         version: of the items.
 
     Raises:
@@ -106,7 +115,7 @@ def save_view(folder: Path, view: View, *, spec: str, version: int) -> None:
     write_json(
         folder / VIEW_FILE,
         {
-            "factory": spec,
+            "factory": view.spec,
             "items_version": version,
             "rows": len(view.rows),
             "sha256": {name: sha256_of(folder / name) for name in (INDEX_FILE, ROWS_FILE)},

@@ -5,6 +5,7 @@ Files are found and looked up here, but not opened: whether a picture can be dec
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import pyarrow as pa
 from retrieval.columns import Columns, as_text, assign_roles, class_names, own_name, storable
 from retrieval.datasets.grocery import read_list
 from retrieval.errors import ImageError, ManifestError
-from retrieval.folders import IMAGE_SUFFIXES, PARQUET_SUFFIXES, Contents, look_into
+from retrieval.folders import IMAGE_SUFFIXES, PARQUET_SUFFIXES, Contents, look_into, printable
 from retrieval.sources import Root
 from retrieval.tabular import Listing, read_csv, read_parquet
 
@@ -56,11 +57,13 @@ class Manifest:
         table: ``MANIFEST_SCHEMA`` and the user's own columns; folders are sorted by uri, lists keep their order.
         rejected: ``REJECTED_SCHEMA``. Every input is a row of one of the two.
         root: absolute and free of symlinks; uris are relative to it.
+        listing: the folder or file it was read from, absolute and free of symlinks.
     """
 
     table: pa.Table
     rejected: pa.Table
     root: Path
+    listing: Path
 
 
 def read_manifest(
@@ -89,9 +92,19 @@ def read_manifest(
     """
     source = Path(source)
     try:
+        os.fspath(source).encode()
         is_folder, is_there = source.is_dir(), source.exists()
+    except UnicodeEncodeError as error:
+        raise ManifestError(f"the name {printable(os.fspath(source))} is not valid UTF-8; rename it first") from error
     except OSError as error:
         raise ManifestError(f"cannot read {source}: {error.strerror or error}") from error
+    table, rejected, base = _read(source, is_folder, is_there, columns, root, prefix)
+    return Manifest(table, rejected, base, source.resolve())
+
+
+def _read(
+    source: Path, is_folder: bool, is_there: bool, columns: Columns, root: Path | None, prefix: str
+) -> tuple[pa.Table, pa.Table, Path]:
     if is_folder:
         return _from_folder(source.resolve(), columns, source.resolve() if root is None else root.resolve(), prefix)
     suffix = source.suffix.lower()
@@ -110,7 +123,7 @@ def read_manifest(
     raise ManifestError(f"{source} is no source of images: give {_READABLE}")
 
 
-def _from_folder(folder: Path, columns: Columns, root: Path, prefix: str) -> Manifest:
+def _from_folder(folder: Path, columns: Columns, root: Path, prefix: str) -> tuple[pa.Table, pa.Table, Path]:
     base = _relative(folder, root)
     before = "" if base == "." else base + "/"
     contents = look_into(folder)
@@ -127,10 +140,12 @@ def _from_folder(folder: Path, columns: Columns, root: Path, prefix: str) -> Man
     labels = [path.rpartition("/")[0] or None for path in contents.images]
     ids = [prefix + uri for uri in uris] if prefix else uris
     table = pa.table([ids, uris, labels], schema=MANIFEST_SCHEMA)
-    return Manifest(table, _rejected(sorted(also)), root)
+    return table, _rejected(sorted(also)), root
 
 
-def _from_listing(listing: Listing, root: Root, prefix: str, *, also: Sequence[tuple[str, str]] = ()) -> Manifest:
+def _from_listing(
+    listing: Listing, root: Root, prefix: str, *, also: Sequence[tuple[str, str]] = ()
+) -> tuple[pa.Table, pa.Table, Path]:
     """Look every image up, give every row an id, and keep the rows that have both."""
     table, roles, where = listing.table, listing.roles, listing.files[0][0]
     rejected = [*also, *listing.rejected]
@@ -162,7 +177,7 @@ def _from_listing(listing: Listing, root: Root, prefix: str, *, also: Sequence[t
         taken.append(own_name(name, taken, position))
         fields.append(pa.field(taken[-1], values.type))
         data.append(values.take(chosen))
-    return Manifest(pa.table(data, schema=pa.schema(fields)), _rejected(rejected), root.path)
+    return pa.table(data, schema=pa.schema(fields)), _rejected(rejected), root.path
 
 
 def _accept(

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -26,10 +26,12 @@ from retrieval.shortlist import Block, Gallery, Shortlist
 
 QUERIES_AT_ONCE: Final = 256  # a block of the CPU: enough for BLAS, few enough for the cache
 DEVICE_QUERIES: Final = 4096  # a block of a GPU: the gallery crosses the bus once a block
+DEVICE_NUMBERS: Final = 1 << 26  # of a tile's product on a GPU: 256 MiB of its memory
 PRODUCT_NUMBERS: Final = 1 << 19  # of a tile's product: 2 MiB; smaller ones stay in cache but cost more calls
 TILE_BYTES: Final = 1 << 20  # of a tile's vectors as float32, for a large block
 ENTRY_BYTES: Final = 96  # of a shortlist's entry while it is sorted
 GATHERED: Final = 1024  # hits that go on the shortlist together
+HIT_BYTES: Final = 256  # of the share, so that hits on their way to the shortlist take a quarter of it at most
 SAMPLE: Final = 8192  # vectors that the first bounds come from
 THREAD_BYTES: Final = 1 << 24  # least share of the memory that a thread works with
 SMALL: Final = 1 << 24  # multiplications below which one thread is done before a second has started
@@ -41,7 +43,8 @@ class Budget:
 
     Attributes:
         memory: MiB of working memory beside the arguments and the answer; more is taken only where k is so large
-            that two shortlists of one query (200 bytes an entry) do not fit.
+            that two shortlists of one query (200 bytes an entry) do not fit. A GPU's own memory is not counted: it
+            gives about 400 MiB.
         threads: of the CPU; None: all that the process may run on.
         block: queries searched together; None: chosen.
         tile: vectors compared at once; None: chosen.
@@ -137,7 +140,8 @@ class _Search:
             blocks = -(-blocks // self._threads) * self._threads
         self._block = -(-n // blocks)
         self._capacity = max(entries, 2 * k * self._block)
-        numbers = min(PRODUCT_NUMBERS if device is None else share // 64, share // 256)
+        self._most = share // HIT_BYTES
+        numbers = min(PRODUCT_NUMBERS, self._most) if device is None else DEVICE_NUMBERS
         rows = (TILE_BYTES if device is None else share // 8) // (4 * d)
         self._tile = budget.tile or max(8, min(numbers // self._block, rows) // 8 * 8)
 
@@ -167,42 +171,52 @@ class _Search:
         bounds = _Bounds(self._first_bounds(block))
         queue = itertools.count()
         parts: list[Shortlist] = []
+        lengths: list[float] = []
 
         def work() -> None:
-            parts.append(self._scan(block, bounds, queue, stop))
+            shortlist, longest = self._scan(block, bounds, queue, stop)
+            parts.append(shortlist)
+            lengths.append(longest)
 
         _together([work] * threads, stop)
         for part in parts[1:]:
             parts[0].merge(part)
+        if self._part.gallery.norm is None and not stop.is_set():
+            # All tiles were seen; later blocks need not look at lengths again.
+            self._part = replace(self._part, gallery=replace(self._part.gallery, norm=max(lengths)))
         return parts[0].result()
 
-    def _scan(self, block: Block, bounds: _Bounds, queue: Iterator[int], stop: threading.Event) -> Shortlist:
-        shortlist = Shortlist(block, self._part.gallery, self._k, capacity=self._capacity)
+    def _scan(
+        self, block: Block, bounds: _Bounds, queue: Iterator[int], stop: threading.Event
+    ) -> tuple[Shortlist, float]:
+        """Compare a block with the tiles that the queue gives; return who may be nearest, and the longest vector."""
+        part = self._part
+        shortlist = Shortlist(block, part.gallery, self._k, capacity=self._capacity)
         scan: CpuScan | TorchScan
-        if self._device is None:
-            scan = CpuScan(self._part, block, self._tile)
+        if self._device is not None:
+            scan = TorchScan(part, block, self._device, most=self._most)
         else:
-            scan = TorchScan(self._part, block, self._device)
+            scan = CpuScan(part, block, self._tile)
         waiting: list[Hits] = []  # until they are enough to be worth a dozen calls of NumPy
+        many = 0
 
         def take_in() -> None:
-            codes, values = (np.concatenate([hits[i] for hits in waiting]) for i in (0, 1))
-            places, columns = np.divmod(codes, len(block.queries))
-            longest = max(hits[2] for hits in waiting)
-            waiting.clear()
-            shortlist.add(self._part.positions(places), columns, values, norm=longest)
+            places, columns = np.divmod(np.concatenate([codes for codes, _ in waiting]), len(block.queries))
+            values = np.concatenate([values for _, values in waiting])
+            shortlist.add(part.positions(places), columns, values, norm=scan.longest)
             if shortlist.is_due:
                 bounds.rise(shortlist.shrink())
 
-        with np.errstate(over="ignore", invalid="ignore"):  # of numbers that are refused after the product
-            while (start := next(queue) * self._tile) < len(self._part) and not stop.is_set():
-                for hits in scan.hits(start, min(start + self._tile, len(self._part)), bounds):
-                    waiting.append(hits)
-                    if sum(len(hits[0]) for hits in waiting) >= GATHERED:
-                        take_in()
+        while (start := next(queue) * self._tile) < len(part) and not stop.is_set():
+            for hits in scan.hits(start, min(start + self._tile, len(part)), bounds):
+                waiting.append(hits)
+                many += len(hits[0])
+                if many >= GATHERED:
+                    take_in()
+                    waiting, many = [], 0
         if waiting:
             take_in()
-        return shortlist
+        return shortlist, scan.longest
 
     def _first_bounds(self, block: Block) -> np.ndarray:
         """Bound from below what the k-th best will be, from a sample: (b,) float32, -inf where it is too small."""
@@ -213,23 +227,23 @@ class _Search:
         if size < 16 * k:
             return bounds
         # The k-th best of the best of groups is no better than the k-th best of all, and quicker to have.
-        fold = math.gcd(1 << (size // (16 * k)).bit_length() - 1, self._tile)
+        tile = min(self._tile, PRODUCT_NUMBERS // QUERIES_AT_ONCE)
+        fold = math.gcd(1 << (size // (16 * k)).bit_length() - 1, tile)
         places = np.arange(size // fold * fold) * (len(self._part) // size)
         sample = Part(self._part.gallery, self._part.positions(places))
         for start in range(0, len(bounds), QUERIES_AT_ONCE):
             some = block.part(slice(start, start + QUERIES_AT_ONCE))
-            scan, best, norm = CpuScan(sample, some, self._tile), [], 0.0
-            for first in range(0, len(sample), self._tile):
-                last = min(first + self._tile, len(sample))
-                product, longest = scan.product(first, last)
+            scan, best = CpuScan(sample, some, tile), []
+            for first in range(0, len(sample), tile):
+                last = min(first + tile, len(sample))
+                product = scan.product(first, last)
                 if some.own is not None:
                     ids = sample.gallery.ids_of(sample.positions(np.arange(first, last)))
                     product[ids[:, None] == some.own] = -np.inf
                 best.append(product.reshape(fold, -1, len(some.queries)).max(axis=0))
-                norm = max(norm, longest)
             groups = np.ascontiguousarray(np.concatenate(best).T)
             worst = np.partition(groups, -k, axis=1)[:, -k]
-            bounds[start : start + QUERIES_AT_ONCE] = worst - some.error(norm)
+            bounds[start : start + QUERIES_AT_ONCE] = worst - some.error(scan.longest)
         return bounds
 
 

@@ -138,7 +138,7 @@ class Root:
                     path = Path(known).relative_to(self.path).as_posix()
                     break
             else:
-                raise ImageError("outside the source root")
+                raise ImageError("outside the source root; name another with --root")
         elif os.name == "nt" and PureWindowsPath(path).drive:
             raise ImageError("outside the source root")
         parts: list[str] = []

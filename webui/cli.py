@@ -80,10 +80,13 @@ def main(arguments: list[str] | None = None) -> None:
             wants_json=wants_json,
         )
         sys.exit(130)
-    except BrokenPipeError:
-        # The reader of our output has gone (a pager, head): nothing to say, and nobody to say it to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+    except (UnicodeEncodeError, OSError) as error:
+        if isinstance(error, BrokenPipeError):
+            # The reader of our output has gone (a pager, head): nothing to say, and nobody to say it to.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(141)
+        _complain(type(error).__name__, _system_error(error), wants_json=wants_json)
+        sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -91,6 +94,13 @@ def _complain(kind: str, message: str, *, wants_json: bool) -> None:
     if wants_json:
         _print_json({"error": {"kind": kind, "message": message}})
     click.echo(f"lookalike: {message}", err=True)
+
+
+def _system_error(error: UnicodeEncodeError | OSError) -> str:
+    if isinstance(error, UnicodeEncodeError):
+        return f"the name {os.fsencode(str(error.object))!r} is not valid UTF-8; rename it first"
+    where = f"{str(error.filename)[:200]}: " if error.filename else ""
+    return f"{where}{error.strerror or error}"
 
 
 def _print_json(value: dict[str, Any]) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import click
 
-from indexer.cli import DEVICE, JSON, echo_json, progress_bar
-from webui.serve import run
+from indexer.cli import keep_apart
+from indexer.options import DEVICE, JSON, echo_json, progress_bar
+from webui.serve import check_port, run
 
 SYNTHETIC = "These sarees are synthetic: drawn by a program, sold by nobody."
 
@@ -35,13 +37,16 @@ def demo(
     Without SOURCE everything is made here and works offline: 12 regional traditions, 4 designs each, that differ
     only in border, pallu or motif. A second run finds what the first one made.
     """
-    from indexer.catalogue import ABOUT_FILE, Catalogue
+    from indexer.catalogue import Catalogue
     from indexer.evaluation import evaluate_catalogue
     from indexer.ingest import ingest
+    from indexer.place import ABOUT_FILE
     from retrieval.embedder import Embedder
     from retrieval.errors import InputError
     from retrieval.manifest import read_manifest
 
+    if serve:
+        check_port(host, port)
     name, note = "Sarees", None
     place = folder / "catalogue"
     if source is None:
@@ -54,7 +59,10 @@ def demo(
             )
     else:
         name = source.resolve().stem
-        place = folder / f"catalogue-{name}"
+        # Two folders called photos are two catalogues.
+        mark = hashlib.sha256(str(source.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:6]
+        place = folder / f"catalogue-{name}-{mark}"
+        keep_apart(place, source)
     manifest = read_manifest(source)
     if (place / ABOUT_FILE).exists():
         catalogue = Catalogue.open(place, device=device)
@@ -67,12 +75,13 @@ def demo(
             report = evaluate_catalogue(catalogue)[0].to_dict()
         except InputError:
             report = None  # photos without labels can be searched but not measured
-    if as_json:
-        echo_json({"catalogue": str(place), "index": summary.to_dict(), "evaluation": report})
-    else:
+    found = {"catalogue": str(place), "index": summary.to_dict(), "evaluation": report}
+    if as_json and not serve:
+        echo_json(found)
+    elif not as_json:
         click.echo(
-            f"\n{summary.items:,} items in {place}, {summary.embedded:,} embedded now in {summary.seconds:.0f} s, "
-            f"{summary.rejected:,} rejected"
+            f"\n{summary.items:,} items in {place}, {summary.copies:,} of them byte for byte copies of others; "
+            f"{summary.embedded:,} embedded now in {summary.seconds:.0f} s, {summary.rejected:,} rejected"
         )
         if report is not None:
             click.echo(
@@ -80,4 +89,4 @@ def demo(
                 f"{report['classes']:,} classes, frozen backbone, nothing trained"
             )
     if serve:
-        run(place, host=host, port=port, device=device)
+        run(place, host=host, port=port, device=device, as_json=as_json, also=found)

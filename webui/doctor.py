@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import click
 
-from indexer.cli import JSON, echo_json
+from indexer.options import JSON, echo_json
 
 PACKAGES: Final[dict[str, str]] = {
     "numpy": "",

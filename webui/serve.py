@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import socket
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import click
 
-from indexer.cli import CATALOGUE, DEVICE, JSON, echo_json
+from indexer.options import CATALOGUE, DEVICE, JSON, echo_json
+from retrieval.errors import InputError
 from webui.settings import SETTINGS
 
 
@@ -38,6 +42,13 @@ def serve(catalogue: Path, host: str, port: int, device: str, as_json: bool, **s
     run(catalogue, host=host, port=port, device=device, as_json=as_json, **settings)
 
 
+def check_port(host: str, port: int) -> None:
+    """Raise InputError when something listens there already, before long work is done for nothing."""
+    if port:
+        with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1):
+            raise InputError(f"port {port} of {host} is in use; choose another with --port")
+
+
 def run(
     path: Path,
     *,
@@ -45,9 +56,10 @@ def run(
     port: int = 8000,
     device: str = "auto",
     as_json: bool = False,
+    also: Mapping[str, Any] = MappingProxyType({}),
     **settings: Any,
 ) -> None:
-    """Serve a catalogue until interrupted; prints the address once it answers there."""
+    """Serve a catalogue until interrupted; prints the address, and in JSON ``also``, once it answers there."""
     from indexer.catalogue import Catalogue
     from webui.app import create_app
     from webui.server import listen
@@ -58,7 +70,7 @@ def run(
         address = f"http://{'localhost' if host in ('0.0.0.0', '::') else host}:{server.effective_port}/"  # noqa: S104
         count = opened.items(["row"]).num_rows
         if as_json:
-            echo_json({"address": address, "items": count})
+            echo_json({"address": address, "items": count, **also})
         else:
             click.echo(f"{opened.about['name']}, {count:,} items: {address}\nCtrl-C ends it.")
         server.run()

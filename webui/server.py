@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from typing import Any, Final
 
@@ -37,6 +38,8 @@ def listen(app: Flask, host: str = "127.0.0.1", port: int = 8000) -> Any:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
         listening = socket.create_server((host, port), family=family, backlog=128)
     except (OSError, OverflowError) as error:
+        if getattr(error, "errno", None) == errno.EADDRINUSE:
+            raise InputError(f"port {port} of {host} is in use; choose another with --port") from error
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(
             f"cannot listen at {host} port {port}: {reason}; choose another with --host and --port"

@@ -30,6 +30,8 @@ def chromium() -> Iterator[object]:
     """A running browser without windows."""
     given = os.environ.get("LOOKALIKE_CHROMIUM")
     program = given or next(filter(None, map(shutil.which, NAMES)), None)
+    if program is None and os.environ.get("LOOKALIKE_REQUIRE_BROWSER"):
+        pytest.fail("the browser tests must run here, and there is no Chromium")
     if program is None:
         pytest.skip(f"no Chromium here: none of {', '.join(NAMES)} is on the PATH, and LOOKALIKE_CHROMIUM names none")
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: the extra test has it")

@@ -29,10 +29,12 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def start(source: Path, place: Path) -> subprocess.Popen[str]:
+def start(source: Path, place: Path, *, slow: bool = False) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.faults.killed", str(source), str(place), str(COMMIT_EVERY)]
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.faults.killed", str(source), str(place), str(COMMIT_EVERY)],
+        [*command, "slow"] if slow else command,
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         cwd=Path(__file__).parents[2],
         env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
@@ -108,3 +110,25 @@ def check_and_complete(place: Path, source: Path, expected: dict[str, bytes]) ->
         assert verify(opened) == []
         assert opened.rejected.read().num_rows == 1
         assert not list(place.rglob(".writing-*"))
+
+
+@pytest.mark.parametrize("point", [2, 60, 150])
+def test_an_interrupt_ends_in_good_order_and_keeps_what_was_embedded(source: Path, tmp_path: Path, point: int) -> None:
+    place = tmp_path / "catalogue"
+    process = start(source, place, slow=True)
+    assert process.stdout is not None
+    for _ in range(point):
+        process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert errors.strip().splitlines()[-1] == "KeyboardInterrupt"
+    assert "AssertionError" not in errors
+    with Catalogue.open(place, embedder=ColourEmbedder()) as stopped:
+        assert verify(stopped) == []
+        kept = len(stopped.vectors.keys())
+    process = start(source, place)
+    output, _ = process.communicate()
+    assert output.splitlines()[-1] == "done 160"
+    embedded = [line for line in output.splitlines() if line.startswith("embedded")]
+    assert sum(int(line.split()[1]) for line in embedded) == 160 - kept

@@ -117,8 +117,15 @@ def test_what_cannot_be_a_catalogue_is_refused(catalogue: Catalogue, embedder: C
     (tmp_path / "full" / "thesis.doc").write_bytes(b"")
     with pytest.raises(CatalogueError, match="holds other things"):
         Catalogue.create(tmp_path / "full", embedder)
-    with pytest.raises(CatalogueError, match="holds other things"):
+    with pytest.raises(CatalogueError, match="is a file, and a catalogue is a folder"):
         Catalogue.create(tmp_path / "full" / "thesis.doc", embedder)
+    (tmp_path / "mine" / "items").mkdir(parents=True)
+    (tmp_path / "mine" / "items" / "thesis.doc").write_bytes(b"years")
+    with pytest.raises(CatalogueError, match="holds other things"):
+        Catalogue.create(tmp_path / "mine", embedder)
+    assert (tmp_path / "mine" / "items" / "thesis.doc").read_bytes() == b"years"
+    with pytest.raises(CatalogueError, match="File name too long"):
+        Catalogue.open(tmp_path / ("n" * 300))
     with pytest.raises(InputError, match="was made with embedder"):
         Catalogue.open(catalogue.path, embedder=ColourEmbedder("another"))
 

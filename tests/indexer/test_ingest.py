@@ -5,10 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from indexer import pipeline
 from indexer.catalogue import Catalogue
 from indexer.ingest import ingest
 from indexer.verification import verify
@@ -184,3 +187,76 @@ def test_lost_vectors_are_made_again(catalogue: Catalogue, picture_folder: Path,
     assert (summary.embedded, summary.unchanged) == (24, 24)
     assert verify(catalogue) == []
     assert len(catalogue.index()) == 24
+
+
+def test_a_list_that_names_a_file_twice_has_each_refusal_once_a_line(empty: Catalogue, picture_folder: Path) -> None:
+    listing = picture_folder / "list.csv"
+    listing.write_text("path,id\nnone.png,1\nnone.png,2\nnone.png,3\nPaint/Red/000.jpg,4\n,5\n")
+    versions = []
+    for _ in range(3):
+        summary = ingest(empty, read_manifest(listing))
+        assert (summary.rejected, summary.items) == (4, 1)
+        assert empty.rejected.read().num_rows == 4
+        versions.append(empty.rejected.version)
+    assert len(set(versions)) == 1
+    listing.write_text("path,id\nPaint/Red/000.jpg,4\n")
+    assert ingest(empty, read_manifest(listing)).rejected == 0
+    assert empty.rejected.read().num_rows == 0
+
+
+def test_one_list_does_not_forgive_what_another_refused(empty: Catalogue, picture_folder: Path) -> None:
+    for name in ("train", "test"):
+        listing = picture_folder / f"{name}.csv"
+        listing.write_text(f"path\n{name}-lost.jpg\nPaint/Red/000.jpg\n")
+        ingest(empty, read_manifest(listing))
+    assert sorted(empty.rejected.read().column("uri").to_pylist()) == ["test-lost.jpg", "train-lost.jpg"]
+
+
+def test_what_is_not_a_number_is_no_change(empty: Catalogue, picture_folder: Path) -> None:
+    table = pa.table({"path": ["Paint/Red/000.jpg"], "price": [float("nan")]})
+    pq.write_table(table, picture_folder / "list.parquet")
+    ingest(empty, read_manifest(picture_folder / "list.parquet"))
+    version = empty.version
+    assert ingest(empty, read_manifest(picture_folder / "list.parquet")).unchanged == 1
+    assert empty.version == version
+
+
+def test_a_column_in_another_spelling_is_the_same_column(empty: Catalogue, picture_folder: Path) -> None:
+    listing = picture_folder / "list.csv"
+    listing.write_text("path,Price\nPaint/Red/000.jpg,3\n")
+    ingest(empty, read_manifest(listing))
+    listing.write_text("path,price\nPaint/Red/001.jpg,4\n")
+    ingest(empty, read_manifest(listing))
+    assert empty.items(["Price"]).to_pylist() == [{"Price": 3}, {"Price": 4}]
+
+
+def test_an_index_that_wants_more_vectors_is_exact_until_there_are(
+    tmp_path: Path, picture_folder: Path, embedder: ColourEmbedder
+) -> None:
+    pytest.importorskip("faiss")
+    with Catalogue.create(tmp_path / "c", embedder, index="IVF64,Flat") as made:
+        with pytest.warns(UserWarning, match="IVF64,Flat cannot be built yet, and search is exact"):
+            assert ingest(made, read_manifest(picture_folder)).items == 24
+            assert len(made.index()) == 24
+        more = read_manifest(draw_pictures(tmp_path / "more", 60, seed=8), prefix="more/")
+        ingest(made, more)
+        assert made.index().describe()["kind"] != "exact"
+        assert len(made.index()) == 264
+
+
+def test_a_file_that_broke_keeps_its_item_and_says_so(catalogue: Catalogue, picture_folder: Path) -> None:
+    (picture_folder / "Paint/Red/000.jpg").write_text("no picture any more")
+    summary = ingest(catalogue, read_manifest(picture_folder))
+    assert (summary.unchanged, summary.rejected, summary.items) == (23, 1, 24)
+    (row,) = catalogue.rejected.read().to_pylist()
+    assert row["reason"].endswith("the item as it was indexed before is kept")
+
+
+def test_large_pictures_do_not_pile_up(empty: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Room for a few of these strips at a time: more would wait for ever if the order of things were wrong.
+    monkeypatch.setattr(pipeline, "MEMORY", 2_000_000)
+    folder = tmp_path / "strips"
+    folder.mkdir()
+    for number in range(40):
+        Image.new("RGB", (40, 4000), (number * 6, 20, 90)).save(folder / f"{number:02d}.png")
+    assert ingest(empty, read_manifest(folder)).items == 40

@@ -113,7 +113,7 @@ def test_wrong_questions_are_one_sentence(catalogue: Catalogue, tmp_path: Path) 
         search(catalogue, ids=["Paint/Red/000.jpg", "Paint/none"])
     with pytest.raises(ImageError, match="there is no file"):
         search(catalogue, images=[tmp_path / "none.jpg"])
-    with pytest.raises(ImageError, match="there is no file"):
+    with pytest.raises(ImageError, match="is a folder; name the pictures in it"):
         search(catalogue, images=[tmp_path])
     (tmp_path / "text.jpg").write_text("hello")
     with pytest.raises(ImageError, match=r"text\.jpg: "):
@@ -124,7 +124,10 @@ def test_thumbnails_are_small_jpegs_and_a_lost_file_is_named(catalogue: Catalogu
     with Image.open(io.BytesIO(thumbnail(catalogue, "Paint/Red/000.jpg", size=32))) as drawn:
         assert (drawn.format, max(drawn.size)) == ("JPEG", 32)
     (picture_folder / "Paint/Red/000.jpg").unlink()
-    with pytest.raises(ImageError):
+    with pytest.raises(ImageError, match="no such file"):
+        thumbnail(catalogue, "Paint/Red/000.jpg")
+    shutil.copy(picture_folder / "Paint/Blue/000.jpg", picture_folder / "Paint/Red/000.jpg")
+    with pytest.raises(ImageError, match="has changed since it was indexed"):
         thumbnail(catalogue, "Paint/Red/000.jpg")
     with pytest.raises(NotFoundError):
         thumbnail(catalogue, "../../etc/passwd")
@@ -136,9 +139,10 @@ def test_a_page_of_hits_opens_offline_and_escapes_what_it_shows(catalogue: Catal
     listing.write_text('path,id,label,notes\nPaint/Red/000.jpg,"<script>alert(1)</script>","""><b>",<i>x</i>\n')
     ingest(catalogue, read_manifest(listing))
     lost = picture_folder / "Paint/Red/001.jpg"
-    hits = search(catalogue, images=[picture_folder / "Paint/Red/000.jpg"], k=8)
+    query = picture_folder / "Paint/Red/000.jpg"
+    hits = search(catalogue, images=[query], k=8)
     lost.unlink()
-    page = hits_page(catalogue, hits)
+    page = hits_page(catalogue, hits, pictures={str(query): query.read_bytes()})
     assert page.count("data:image/jpeg;base64,") == 8  # the query and seven of eight hits
     assert "<script>" not in page
     assert "<i>x" not in page

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 import pytest
+from packaging.requirements import Requirement
 
 from tests.project.test_imports import modules
 from webui.cli import COMMANDS, root
@@ -101,3 +102,19 @@ def test_every_requirement_has_its_reason_and_its_pin() -> None:
         for line in config["options.extras_require"][extra].splitlines():
             if line and not line.startswith("#"):
                 assert re.split(r"[><=;]", line)[0].lower() in pins, f"{line} has no pin"
+
+
+def test_every_pin_lies_within_its_bounds() -> None:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    pins = dict(
+        line.strip().lower().split("==")
+        for line in (ROOT / "requirements.lock").read_text().splitlines()
+        if "==" in line and not line.startswith("#")
+    )
+    extras = config["options.extras_require"]
+    lines = "\n".join([config["options"]["install_requires"], *(extras[extra] for extra in ("faiss", "test", "bench"))])
+    wanted = [Requirement(line) for line in lines.splitlines() if line.strip() and not line.startswith("#")]
+    assert len(wanted) > 20
+    for requirement in wanted:
+        assert requirement.specifier.contains(pins[requirement.name.lower()]), requirement

@@ -27,7 +27,7 @@ DOORS = {
     "deltalake": {"indexer.items"},
     "faiss": {"indexer.faiss_index"},
     "timm": {"retrieval.backbones"},
-    "filelock": {"indexer.catalogue"},
+    "filelock": {"indexer.place"},
     "PIL": {"retrieval.images", "retrieval.colour"},
 }
 

@@ -95,7 +95,7 @@ def test_each_thing_that_is_no_image_has_its_reason(photos: Path, tmp_path: Path
         "none.jpg": "no such file",
         "sub": "a folder",
         "../outside.jpg": "outside the source root",
-        "/etc/passwd": "outside the source root",
+        "/etc/passwd": "outside the source root; name another with --root",
         "C:\\photos\\a.jpg": "outside the source root (an absolute Windows path)",
         "loop.jpg": "a symlink loop",
         "leaves.jpg": "outside the source root (a symlink leads out of it)",

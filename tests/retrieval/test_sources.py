@@ -61,7 +61,7 @@ def test_a_file_is_read(root: Path) -> None:
         ("", "no image"),
         ("../outside.jpg", "outside the source root"),
         ("a/../../outside.jpg", "outside the source root"),
-        ("/etc/passwd", "outside the source root"),
+        ("/etc/passwd", "outside the source root; name another with --root"),
         ("a/\0.jpg", "a path with a zero byte"),
         ("a/" + "x" * 300 + ".jpg", "the name is too long"),
         ("a/\ud800.jpg", "no such file (its name is no text)"),

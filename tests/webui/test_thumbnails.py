@@ -7,6 +7,8 @@ import io
 import pytest
 from PIL import Image
 
+from indexer.ingest import ingest
+from retrieval.manifest import read_manifest
 from webui.settings import THUMBNAIL_SIZES
 from webui.thumbnails import ThumbnailCache
 
@@ -23,6 +25,7 @@ def test_a_thumbnail_is_a_small_jpeg_without_metadata(client, catalogue):
     exif = Image.Exif()
     exif[0x010E] = "taken at home"
     original.save(path, "JPEG", exif=exif, comment=b"secret")
+    ingest(catalogue, read_manifest(path.parents[2]))
     answer = client.get(**address())
     assert (answer.status_code, answer.mimetype) == (200, "image/jpeg")
     drawn = Image.open(io.BytesIO(answer.data))

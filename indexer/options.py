@@ -1,0 +1,61 @@
+"""What the commands share: options, progress, and how values are printed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+CATALOGUE = click.argument("catalogue", type=click.Path(path_type=Path))
+JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+DEVICE = click.option(
+    "--device", default="auto", show_default=True, help="Where the network and the index run: auto, cpu, cuda, cuda:N."
+)
+
+
+def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say how a source is read."""
+    options: list[Callable[[Callable[..., Any]], Callable[..., Any]]] = [
+        click.option("--image-column", metavar="NAME", help="Column of the paths or the image bytes."),
+        click.option("--id-column", metavar="NAME", help="Column of the ids; default: id, else the path."),
+        click.option("--label-column", metavar="NAME", help="Column of the labels; default: label or class."),
+        click.option("--split-column", metavar="NAME", help="Column of the splits; default: split."),
+        click.option("--root", type=click.Path(path_type=Path), help="Folder that paths in a list start from."),
+        click.option("--prefix", default="", metavar="TEXT", help="Put before every id."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def echo_json(value: dict[str, Any]) -> None:
+    """Print one JSON object on standard output; dates and other values become text."""
+    click.echo(json.dumps(value, ensure_ascii=False, default=str))
+
+
+@contextlib.contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int, int], None]]:
+    """Show images done, rate, time left and refusals on standard error."""
+    from tqdm import tqdm
+
+    # A log file gets a line every ten seconds, a terminal several a second.
+    interval = 0.2 if sys.stderr.isatty() else 10.0
+    with tqdm(desc=what, unit=" images", mininterval=interval, maxinterval=interval, dynamic_ncols=True) as bar:
+
+        def show(done: int, total: int, refused: int) -> None:
+            bar.total = total
+            if refused:
+                bar.set_postfix(rejected=refused, refresh=False)
+            bar.update(done - bar.n)
+
+        yield show
+
+
+def printable(text: str) -> str:
+    """Show a name on one line: control characters become escapes."""
+    return "".join(mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in text)

@@ -1,0 +1,71 @@
+"""The folder of a catalogue: whether one can be made there, whether it can be looked at, and who may write it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import filelock
+
+from retrieval.errors import BusyError, CatalogueError
+
+ABOUT_FILE: Final = "catalogue.json"
+TABLES: Final = ("items", "rejected")
+
+
+def lock_of(path: Path) -> filelock.FileLock:
+    """The lock of the catalogue at ``path``; taking it does not wait."""
+    return filelock.FileLock(path / ".lock", timeout=0)
+
+
+def check_place(path: Path) -> None:
+    """Raise CatalogueError unless a catalogue can be made at ``path``: nothing is there, or an empty folder."""
+    with looking(path):
+        if (path / ABOUT_FILE).exists():
+            raise CatalogueError(f"{path} is a catalogue already; open it instead")
+        if path.exists() and not path.is_dir():
+            raise CatalogueError(f"{path} is a file, and a catalogue is a folder; name a new one")
+        if path.is_dir() and not all(_is_leftover(entry) for entry in path.iterdir()):
+            raise CatalogueError(f"{path} holds other things; name a new or an empty folder for the catalogue")
+
+
+def _is_leftover(entry: Path) -> bool:
+    """Whether a creation that was killed half-way has left this, and not the user."""
+    if entry.name in TABLES:
+        return (entry / "_delta_log").is_dir()
+    return entry.name == ".lock" or (entry.name == "embedder" and all(len(e.name) == 64 for e in entry.iterdir()))
+
+
+@contextlib.contextmanager
+def held(lock: filelock.FileLock, path: Path) -> Iterator[None]:
+    """Hold a catalogue's lock; the system lets go of it when the process dies.
+
+    Raises:
+        BusyError: another process holds it.
+        CatalogueError: the folder cannot be written.
+    """
+    try:
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise BusyError(f"another process is writing {path}; wait for it to end") from error
+    except OSError as error:
+        raise CatalogueError(f"cannot write {path}: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def looking(path: Path) -> Iterator[None]:
+    """Say in a sentence why a folder cannot even be looked at."""
+    try:
+        os.fspath(path).encode()
+        yield
+    except UnicodeEncodeError as error:
+        raise CatalogueError(f"the name {os.fsencode(path)!r} is not valid UTF-8; choose another") from error
+    except OSError as error:
+        raise CatalogueError(f"cannot use {str(path)[:200]}: {error.strerror or error}") from error
