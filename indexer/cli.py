@@ -313,11 +313,16 @@ def _open_or_create(
     path: Path, backbone: str | None, weights: Path | None, pooling: str | None, device: str, **about: str | None
 ) -> Catalogue:
     from indexer.catalogue import Catalogue
-    from indexer.place import ABOUT_FILE
+    from indexer.index import check_spec
+    from indexer.place import ABOUT_FILE, check_place
 
     given = {key: value for key, value in about.items() if value is not None}
     spec = given.get("index")
     if not (path / ABOUT_FILE).exists():
+        # What can be refused without loading the network is refused first.
+        check_place(path.absolute())
+        if spec is not None:
+            check_spec(spec)
         from retrieval.backbones import DEFAULT_BACKBONE
         from retrieval.embedder import Embedder
 

@@ -17,14 +17,13 @@ import numpy as np
 
 from indexer.files import atomic_write
 from indexer.index import (
-    CannotRemoveError,
     check_known_rows,
     check_new_rows,
     check_vectors,
     inverse_lengths,
     unit_vectors,
 )
-from retrieval.errors import DamagedError, InputError, MissingExtraError
+from retrieval.errors import CannotRemoveError, DamagedError, InputError, MissingExtraError
 
 HEADER: Final = b"lookalike faiss index 1\n"
 TRAINING_PER_LIST: Final = 256  # vectors: more change a centroid little

@@ -18,7 +18,7 @@ from typing import Final, Protocol
 import numpy as np
 
 from indexer.files import atomic_write
-from retrieval.errors import CatalogueError, DamagedError, InputError
+from retrieval.errors import DamagedError, InputError
 from retrieval.neighbours import top_k
 from retrieval.shortlist import Gallery, as_float32
 
@@ -27,10 +27,6 @@ UNIT_TOLERANCE: Final = 8e-7  # of a squared length: what float32 normalisation 
 LENGTH_LIMIT: Final = 1.0 + 1e-5  # no stored vector is longer
 CHUNK: Final = 1 << 18  # numbers looked at once: 1 MiB of float32
 SPREAD: Final = 1 << 24  # numbers from which a second thread pays
-
-
-class CannotRemoveError(CatalogueError, NotImplementedError):
-    """This kind of index cannot take rows out; build it again without them."""
 
 
 class VectorIndex(Protocol):

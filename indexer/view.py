@@ -18,9 +18,9 @@ import numpy as np
 import pyarrow as pa
 
 from indexer.files import read_json, sha256_of, write_bytes, write_json
-from indexer.index import INDEX_KINDS, CannotRemoveError, VectorIndex, index_kind
+from indexer.index import INDEX_KINDS, VectorIndex, index_kind
 from indexer.vectors import VectorCache
-from retrieval.errors import DamagedError, InputError
+from retrieval.errors import CannotRemoveError, DamagedError, InputError
 
 EXACT: Final = "exact"
 VIEW_FILE: Final = "view.json"

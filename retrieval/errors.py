@@ -80,7 +80,7 @@ class BusyError(CatalogueError):
     http_status = 423
 
 
-class CannotRemoveError(CatalogueError):
+class CannotRemoveError(CatalogueError, NotImplementedError):
     """This kind of index cannot take rows out; build it again without them."""
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import settings
 
 from indexer import faiss_index
-from indexer.index import INDEX_KINDS, CannotRemoveError, ExactIndex, check_spec
-from retrieval.errors import DamagedError, InputError, MissingExtraError
+from indexer.index import INDEX_KINDS, ExactIndex, check_spec
+from retrieval.errors import CannotRemoveError, DamagedError, InputError, MissingExtraError
 from tests.indexer.test_index import IndexAgainstDict, units
 
 faiss = pytest.importorskip("faiss")

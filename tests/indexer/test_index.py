@@ -10,8 +10,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from indexer.index import INDEX_KINDS, CannotRemoveError, ExactIndex, check_spec, index_kind, unit_vectors
-from retrieval.errors import CatalogueError, DamagedError, InputError
+from indexer.index import INDEX_KINDS, ExactIndex, check_spec, index_kind, unit_vectors
+from retrieval.errors import CannotRemoveError, CatalogueError, DamagedError, InputError
 from retrieval.neighbours import top_k
 
 DIM = 6
