@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -24,7 +24,7 @@ from retrieval.shortlist import Gallery, as_float32
 
 HEADER: Final = b"lookalike exact index 1\n"
 UNIT_TOLERANCE: Final = 8e-7  # of a squared length: what float32 normalisation leaves
-LENGTH_LIMIT: Final = 1.0 + 1e-5  # no stored vector is longer
+ROUNDING: Final = 1e-5  # more than a stored vector can be longer than its scale says
 CHUNK: Final = 1 << 18  # numbers looked at once: 1 MiB of float32
 SPREAD: Final = 1 << 24  # numbers from which a second thread pays
 
@@ -97,6 +97,7 @@ class _Held:
     vectors: np.ndarray  # (n, d) float16 or float32
     scales: np.ndarray | None  # (n,) float32 for float16 vectors
     alive: np.ndarray | None  # (n,) bool, False where removed; None: all are there
+    drift: float = 0.0  # no scale is further from 1
 
     def present(self) -> np.ndarray:
         return self.rows if self.alive is None else self.rows[self.alive]
@@ -150,7 +151,7 @@ class ExactIndex:
                 scales = None if held.scales is None else held.scales[alive]
                 self._publish_compact(held.rows[alive], held.vectors[alive], scales)
             else:
-                self._held = _Held(held.rows, held.vectors, held.scales, None if alive.all() else alive)
+                self._held = replace(held, alive=None if alive.all() else alive)
 
     def search(self, vectors: np.ndarray, k: int, allowed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Find the k nearest; see ``VectorIndex.search``."""
@@ -159,7 +160,9 @@ class ExactIndex:
         if allowed is not None:
             wanted = np.isin(held.rows, allowed)
             mask = wanted if mask is None else wanted & mask
-        gallery = Gallery(held.vectors, held.rows, held.scales, LENGTH_LIMIT)
+        # Brought to length 1 by the scales, so before that no longer than the inverse of the smallest.
+        longest = 1.0 / (1.0 - held.drift) + ROUNDING if held.drift < 0.5 else None
+        gallery = Gallery(held.vectors, held.rows, held.scales, longest, held.drift)
         return top_k(unit_vectors(vectors, self.dim), gallery, k, allowed=mask, device=self.device)
 
     def __len__(self) -> int:
@@ -234,7 +237,7 @@ class ExactIndex:
 
     def _publish_compact(self, rows: np.ndarray, vectors: np.ndarray, scales: np.ndarray | None) -> None:
         self._room = (rows, vectors, np.zeros(0, np.float32) if scales is None else scales)
-        self._held = _Held(rows, vectors, scales, None)
+        self._held = _Held(rows, vectors, scales, None, _drift(scales))
 
     def _appended(self, held: _Held, rows: np.ndarray, vectors: np.ndarray, scales: np.ndarray | None) -> _Held:
         old, total = len(held.rows), len(held.rows) + len(rows)
@@ -254,7 +257,12 @@ class ExactIndex:
                 into[old:total] = new
         alive = None if held.alive is None else np.concatenate([held.alive, np.ones(len(rows), dtype=bool)])
         room_rows, room_vectors, room_scales = (array[:total] for array in self._room)
-        return _Held(room_rows, room_vectors, None if scales is None else room_scales, alive)
+        drift = max(held.drift, _drift(scales))
+        return _Held(room_rows, room_vectors, None if scales is None else room_scales, alive, drift)
+
+
+def _drift(scales: np.ndarray | None) -> float:
+    return 0.0 if scales is None else float(np.abs(scales - 1.0).max(initial=0.0))
 
 
 def check_vectors(vectors: np.ndarray, dim: int) -> None:

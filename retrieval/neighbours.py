@@ -243,7 +243,7 @@ class _Search:
                 best.append(product.reshape(fold, -1, len(some.queries)).max(axis=0))
             groups = np.ascontiguousarray(np.concatenate(best).T)
             worst = np.partition(groups, -k, axis=1)[:, -k]
-            bounds[start : start + QUERIES_AT_ONCE] = worst - some.error(scan.longest)
+            bounds[start : start + QUERIES_AT_ONCE] = worst - some.error(scan.longest, sample.gallery.slack)
         return bounds
 
 

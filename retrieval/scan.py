@@ -45,9 +45,9 @@ class Part:
         return places if self.chosen is None else self.chosen[places]
 
     def tile(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Vectors of places ``start`` to ``stop`` as they are kept, and their scales."""
+        """Vectors of places ``start`` to ``stop`` as they are kept, and the scales that cannot be left out here."""
         where: Any = slice(start, stop) if self.chosen is None else self.chosen[start:stop]
-        scales = self.gallery.scales
+        scales = None if self.gallery.slack else self.gallery.scales
         return self.gallery.vectors[where], None if scales is None else scales[where]
 
 
@@ -105,7 +105,7 @@ class CpuScan:
         product = self.product(start, stop)
         if bounds() is not self._bounds:  # they change seldom, tiles come by the thousand
             self._bounds = bounds()
-            self._reach = (self._bounds - self._block.error(self.longest)).astype(np.float32)
+            self._reach = (self._bounds - self._block.error(self.longest, self._part.gallery.slack)).astype(np.float32)
         reach = self._reach
         rows = FOLD * self._span
         whole = len(product) // rows * rows
@@ -158,7 +158,9 @@ class TorchScan:
         product = self._queries @ rows.T  # (b, tile)
         piece, begin = stop - start, 0
         while begin < product.shape[1]:
-            reach = torch.from_numpy((bounds() - self._block.error(self.longest)).astype(np.float32)).to(self._device)
+            reach = torch.from_numpy(
+                (bounds() - self._block.error(self.longest, self._part.gallery.slack)).astype(np.float32)
+            ).to(self._device)
             mask = product[:, begin : begin + piece] >= reach[:, None]
             if piece > 1 and int(mask.sum()) > self._most:  # not adapted yet, or ties: in smaller pieces
                 piece = max(1, min(piece // 2, self._most // product.shape[0]))

@@ -19,6 +19,7 @@ PAIR_CHUNK: Final = 1 << 17  # numbers of a float64 product taken at once: 1 MiB
 FIRST_SHRINK: Final = 4096  # entries before the first sorting; raising the bounds early saves more than it costs
 CROWD: Final = 4096  # entries from which it pays to ask whether a product in float64 can refuse them
 HALF_TO_SINGLE: Final = 2.0**112  # between the exponents of float16 and of float32
+MOST_DRIFT: Final = 2.0**-13  # of scales, so that leaving them out lets few more pass
 TINY: Final = 2.0**-126  # the smallest normal float32: products below it may be lost
 
 
@@ -30,13 +31,21 @@ class Gallery:
         vectors: (m, d) float32 or float16, L2-normalised up to their own rounding; may be memory-mapped.
         ids: (m,) int64, not negative; None: the positions.
         scales: (m,) float32, what a float16 vector is multiplied with in float32 before anything else; None: 1.
-        norm: no scaled vector is longer than this, and all numbers are finite; None: not known, looked at in passing.
+        norm: no vector, scaled or not, is longer than this, and all numbers are finite; None: not known, looked at in
+            passing.
+        drift: no scale is further from 1; when that is small, scaling waits for the shortlist. None: not known.
     """
 
     vectors: np.ndarray
     ids: np.ndarray | None = None
     scales: np.ndarray | None = None
     norm: float | None = None
+    drift: float | None = None
+
+    @property
+    def slack(self) -> float:
+        """How far a scale may be from 1 where candidates are compared without it; 0 where they are not."""
+        return self.drift if self.scales is not None and self.drift is not None and self.drift <= MOST_DRIFT else 0.0
 
     def ids_of(self, positions: np.ndarray) -> np.ndarray:
         """The ids at some positions, int64."""
@@ -68,10 +77,11 @@ class Block:
         """Some of the queries as a block of their own."""
         return Block(self.queries[some], self.norms[some], None if self.own is None else self.own[some])
 
-    def error(self, norm: float) -> np.ndarray:
-        """Bound the error of a float32 product with a vector no longer than ``norm``: (b,) float64."""
+    def error(self, norm: float, slack: float = 0.0) -> np.ndarray:
+        """Bound the error of a float32 product with a vector no longer than ``norm``, not scaled: (b,) float64."""
         d = self.queries.shape[1]
-        return np.asarray((d + 8) * 2.0**-24 * 1.01 * self.norms * norm + 2 * d * TINY * (1 + self.norms + norm))
+        relative = ((d + 8) * 2.0**-24 + slack) * 1.01
+        return np.asarray(relative * self.norms * norm + 2 * d * TINY * (1 + self.norms + norm))
 
 
 def as_float32(vectors: np.ndarray, scales: np.ndarray | None, out: np.ndarray) -> np.ndarray:
@@ -140,7 +150,7 @@ class Shortlist:
         Args:
             positions: (n,) int64, in the gallery.
             columns: (n,) int64, the query in the block.
-            values: (n,) float32, similarity within ``Block.error(norm)``.
+            values: (n,) float32, similarity within ``Block.error(norm, gallery.slack)``.
             norm: no vector among them is longer.
         """
         self._norm = max(self._norm, norm)
@@ -171,7 +181,7 @@ class Shortlist:
         Returns:
             (b,) float32: at least k candidates of each query truly have this similarity; -inf where fewer came.
         """
-        error = self._block.error(self._norm)
+        error = self._block.error(self._norm, self._gallery.slack)
         bound = self._cut(2 * error)
         if self._size > self._capacity // 2:  # ties, or as good as: only exact similarities can part them
             self._settle()
@@ -187,7 +197,7 @@ class Shortlist:
         """
         ids = np.full((len(self._block.queries), self._k), -1, np.int64)
         similarities = np.full(ids.shape, -np.inf, np.float32)
-        self._cut(2 * self._block.error(self._norm))
+        self._cut(2 * self._block.error(self._norm, self._gallery.slack))
         positions, columns, values = self._settle()
         slot = _ranks(columns, len(ids))
         ids[columns, slot] = self._gallery.ids_of(positions)

@@ -142,6 +142,18 @@ def test_an_indexed_vector_finds_itself_first_with_similarity_one(dtype, dim):
         np.testing.assert_array_equal(found[:, 0], rows)
 
 
+def test_float16_vectors_answer_as_the_units_they_stand_for():
+    queries = units(50, 32, 1)
+    for stretch in (1.0, 1.004, 3.0):
+        halves = (units(6000, 32) * stretch).astype(np.float16)
+        if stretch > 1:  # else all scales are near 1 and wait for the shortlist
+            halves[100] *= np.float16(0.25)
+        index = ExactIndex(32)
+        index.add(np.arange(6000), halves)
+        for got, wanted in zip(index.search(queries, 7), top_k(queries, unit_vectors(halves, 32), 7), strict=True):
+            np.testing.assert_array_equal(got, wanted)
+
+
 def test_float32_vectors_answer_as_exact_neighbours_do():
     vectors, queries = units(2000, 32), units(50, 32, 1)
     index = ExactIndex(32)
@@ -194,6 +206,16 @@ def test_vectors_of_any_length_are_brought_to_one():
     assert as_they_are is vectors
     again = unit_vectors(unit_vectors(vectors * np.float32(3), DIM), DIM)
     np.testing.assert_array_equal(again, unit_vectors(vectors * np.float32(3), DIM))
+
+
+def test_memory_grows_with_what_is_added_and_is_given_back():
+    index = ExactIndex(32)
+    for start in range(0, 2000, 100):
+        index.add(np.arange(start, start + 100), units(100, 32, start, np.float16))
+    used = index.describe()["memory_bytes"]
+    assert 2000 * (8 + 4 + 64) <= used <= 3000 * (8 + 4 + 64)
+    index.remove(np.arange(1500))
+    assert index.describe()["memory_bytes"] == 500 * (8 + 4 + 64)
 
 
 def test_searches_go_on_while_the_index_changes():

@@ -144,11 +144,14 @@ def test_half_precision_and_scales(crowd, device):
     queries, gallery, _ = crowd
     halves = gallery.astype(np.float16)
     assert_same(top_k(queries, halves, 12, device=device), reference(queries, halves, 12))
-    scales = np.random.default_rng(3).uniform(0.99, 1.01, len(halves)).astype(np.float32)
-    scaled = halves.astype(np.float32) * scales[:, None]
-    for norm in (None, 1.02):
-        kept = Gallery(halves, scales=scales, norm=norm)
-        assert_same(top_k(queries, kept, 12, device=device), reference(queries, scaled, 12))
+    for spread in (1e-2, 1e-4):
+        scales = np.random.default_rng(3).uniform(1 - spread, 1 + spread, len(halves)).astype(np.float32)
+        scaled = halves.astype(np.float32) * scales[:, None]
+        wanted = reference(queries, scaled, 12)
+        for norm in (None, 1.02):
+            for drift in (None, 1.001 * spread):
+                kept = Gallery(halves, scales=scales, norm=norm, drift=drift)
+                assert_same(top_k(queries, kept, 12, device=device), wanted)
 
 
 def test_a_memory_mapped_gallery(crowd, tmp_path):
@@ -214,6 +217,17 @@ def test_excluding_an_id_that_many_share():
     found, _ = top_k(vectors, vectors, 450, query_ids=ids, gallery_ids=ids, exclude_self=True)
     assert ((found >= 0).sum(axis=1) == 400).all()
     assert not (found == ids[:, None]).any()
+
+
+def test_left_out_vectors_raise_no_bound():
+    # Half of a gallery that is large enough for a sampled bound are the query itself, under the query's id.
+    gallery = units(40_000, 8)
+    gallery[::2] = gallery[0]
+    ids = np.arange(40_000)
+    ids[::2] = 7
+    options = {"gallery_ids": ids, "query_ids": np.array([7]), "exclude_self": True}
+    got = top_k(gallery[:1], gallery, 12, **options)
+    assert_same(got, top_k(gallery[:1], gallery[1::2], 12, gallery_ids=ids[1::2]))
 
 
 @pytest.mark.parametrize("device", ["cpu", "torch-cpu"])
@@ -293,6 +307,19 @@ def test_a_borrowed_setting_is_changed_once_and_restored_by_the_last():
     with pytest.raises(ZeroDivisionError), borrowed():
         _ = 1 / 0
     assert events == ["changed", "restored"] * 2
+
+
+def test_tf32_is_off_while_torch_searches():
+    torch = pytest.importorskip("torch")
+    matmul = torch.backends.cuda.matmul
+    before = matmul.fp32_precision
+    matmul.fp32_precision = "tf32"
+    try:
+        with scan.true_float32():
+            assert matmul.fp32_precision == "ieee"
+        assert matmul.fp32_precision == "tf32"
+    finally:
+        matmul.fp32_precision = before
 
 
 def test_a_failing_thread_stops_the_search(monkeypatch):
