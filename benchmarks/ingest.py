@@ -70,7 +70,9 @@ def _write_list(source: Path, path: Path, images: int) -> Path:
 def _run(contender: str, listing: Path, out: Path) -> tuple[float, float]:
     command = [sys.executable, "-m", "benchmarks", "ingest", "--contender", contender]
     began = time.perf_counter()
-    process = subprocess.Popen([*command, "--list", str(listing), "--out", str(out)], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [*command, "--list", str(listing), "--out", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     _, status, usage = _wait(process.pid)
     if status:
         sys.exit(f"{contender} failed")
