@@ -21,14 +21,14 @@ from typing import Final
 import numpy as np
 
 from retrieval.errors import InputError
-from retrieval.scan import LONGEST, CpuScan, Hits, Part, TorchScan, one_blas_thread, true_float32
+from retrieval.scan import FOLD, LONGEST, SPAN, CpuScan, Hits, Part, TorchScan, one_blas_thread, true_float32
 from retrieval.shortlist import Block, Gallery, Shortlist
 
 QUERIES_AT_ONCE: Final = 256  # a block of the CPU: enough for BLAS, few enough for the cache
 DEVICE_QUERIES: Final = 4096  # a block of a GPU: the gallery crosses the bus once a block
 DEVICE_NUMBERS: Final = 1 << 26  # of a tile's product on a GPU: 256 MiB of its memory
 PRODUCT_NUMBERS: Final = 1 << 19  # of a tile's product: 2 MiB; smaller ones stay in cache but cost more calls
-TILE_BYTES: Final = 1 << 20  # of a tile's vectors as float32, for a large block
+TILE_BYTES: Final = 1 << 21  # of a tile's vectors as float32
 ENTRY_BYTES: Final = 96  # of a shortlist's entry while it is sorted
 GATHERED: Final = 1024  # hits that go on the shortlist together
 HIT_BYTES: Final = 256  # of the share, so that hits on their way to the shortlist take a quarter of it at most
@@ -143,7 +143,9 @@ class _Search:
         self._most = share // HIT_BYTES
         numbers = min(PRODUCT_NUMBERS, self._most) if device is None else DEVICE_NUMBERS
         rows = (TILE_BYTES if device is None else share // 8) // (4 * d)
-        self._tile = budget.tile or max(8, min(numbers // self._block, rows) // 8 * 8)
+        tile = max(8, min(numbers // self._block, rows))
+        whole = FOLD * max(1, SPAN // self._block)  # what is compared without a rest
+        self._tile = budget.tile or (tile // whole * whole if tile >= whole else tile // 8 * 8)
 
     def run(self, queries: np.ndarray, own: np.ndarray | None, ids: np.ndarray, similarities: np.ndarray) -> None:
         """Fill the first columns of ``ids`` and ``similarities``, (n, k) each; ``own`` is (n,) int64 or None."""
