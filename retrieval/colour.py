@@ -33,14 +33,26 @@ def to_srgb(image: Image.Image, *, factor: int = 1) -> Image.Image:
     Returns:
         A picture of mode RGB.
     """
-    profile = image.info.get("icc_profile")
+    profile = _profile(image)
     picture = _eight_bits(image)
     if factor > 1:
         picture = picture.reduce(factor)
     picture = _over_white(picture)
-    if isinstance(profile, bytes) and 0 < len(profile) <= MAX_PROFILE_BYTES:
+    if profile:
         picture = _by_profile(picture, profile)
     return picture if picture.mode == "RGB" else picture.convert("RGB")
+
+
+def is_srgb(image: Image.Image) -> bool:
+    """Tell whether ``to_srgb`` would do no more to the pixels than write 8-bit grey as RGB.
+
+    Args:
+        image: need not be loaded.
+    """
+    if image.mode not in ("L", "RGB") or "transparency" in image.info:
+        return False
+    profile = _profile(image)
+    return not profile or _transform(profile, image.mode)[1] is None
 
 
 def grey_levels(values: np.ndarray) -> np.ndarray:
@@ -74,6 +86,12 @@ def grey_levels(values: np.ndarray) -> np.ndarray:
             band = np.nan_to_num(band, nan=low, posinf=high, neginf=low)
         levels[start : start + rows] = np.clip(np.rint((band - base) * scale), 0, 255)
     return levels
+
+
+def _profile(image: Image.Image) -> bytes:
+    """Give the embedded ICC profile; empty where there is none or it is too large."""
+    profile = image.info.get("icc_profile")
+    return profile if isinstance(profile, bytes) and len(profile) <= MAX_PROFILE_BYTES else b""
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
