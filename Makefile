@@ -19,7 +19,7 @@ $(VENV)/bin/python:
 
 $(VENV)/.demo: $(VENV)/bin/python setup.cfg pyproject.toml requirements.lock
 	@echo "installing lookalike into $(VENV) (once; about 6 GB, some minutes)"
-	@$(PIP) -e '.[faiss]'
+	@$(PIP) -e '.[faiss,openvino]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/bin/python setup.cfg pyproject.toml requirements.lock

@@ -9,6 +9,8 @@ import platform
 from collections.abc import Sequence
 from pathlib import Path
 
+from retrieval.machine import processor
+
 VARIABLES = ("OPENBLAS_CORETYPE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")
 
 
@@ -18,17 +20,6 @@ def print_machine(packages: Sequence[str]) -> None:
     settings = ", ".join(f"{name}={os.environ.get(name, '(unset)')}" for name in VARIABLES)
     print(f"{datetime.date.today()}, {processor()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     print(f"{versions}\n{settings}\n")
-
-
-def processor() -> str:
-    """Name the processor, as well as the system says."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 def photo_folder() -> Path:

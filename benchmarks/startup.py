@@ -22,11 +22,19 @@ class _Noise:
 
     digest = "0" * 64
     image_size = 256
+    runtime = "none"
+    at_once = 1
 
     def __init__(self, dim: int) -> None:
         self.dim = dim
 
-    def embed(self, images: Sequence[np.ndarray]) -> np.ndarray:
+    def prepare(self, image: np.ndarray) -> np.ndarray:
+        raise AssertionError("nothing is embedded here")
+
+    def tune(self, sample: Sequence[np.ndarray], *, expected: int, notice: Callable[[str], object]) -> None:
+        raise AssertionError("nothing is embedded here")
+
+    def embed(self, images: Sequence[np.ndarray], *, prepared: bool = False) -> np.ndarray:
         raise AssertionError("nothing is embedded here")
 
     def save(self, folder: Path, *, write: Callable[[Path, bytes], object]) -> None:

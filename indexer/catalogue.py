@@ -47,7 +47,25 @@ class Embeds(Protocol):
     dim: int
     image_size: int
 
-    def embed(self, images: Sequence[np.ndarray]) -> np.ndarray:
+    @property
+    def runtime(self) -> str:
+        """What computes the vectors; final once tuned."""
+        ...
+
+    @property
+    def at_once(self) -> int:
+        """Calls of ``embed`` side by side that still add speed; final once tuned."""
+        ...
+
+    def prepare(self, image: np.ndarray) -> np.ndarray:
+        """Bring a (height, width, 3) uint8 picture to the size the network takes."""
+        ...
+
+    def tune(self, sample: Sequence[np.ndarray], *, expected: int, notice: Callable[[str], object]) -> object:
+        """Choose how to compute, from some of the ``expected`` pictures, prepared; once, before a long run."""
+        ...
+
+    def embed(self, images: Sequence[np.ndarray], *, prepared: bool = False) -> np.ndarray:
         """Embed (height, width, 3) uint8 pictures: (n, dim) float32, L2-normalised."""
         ...
 
@@ -71,7 +89,14 @@ class Catalogue:
     """
 
     def __init__(
-        self, path: Path, items: VersionedTable, *, pinned: bool, embedder: Embeds | None, device: str
+        self,
+        path: Path,
+        items: VersionedTable,
+        *,
+        pinned: bool,
+        embedder: Embeds | None,
+        device: str,
+        runtime: str,
     ) -> None:
         self.path = path
         self.about = read_json(path / ABOUT_FILE)
@@ -94,6 +119,7 @@ class Catalogue:
             )
         self.vectors = VectorCache(path / "vectors" / self.digest, self.dim)
         self.device = device
+        self._runtime = runtime
         self._embedder = embedder
         self._lock = lock_of(path)
         self._guard = threading.RLock()
@@ -149,7 +175,13 @@ class Catalogue:
 
     @classmethod
     def open(
-        cls, path: Path, *, version: int | None = None, embedder: Embeds | None = None, device: str = "auto"
+        cls,
+        path: Path,
+        *,
+        version: int | None = None,
+        embedder: Embeds | None = None,
+        device: str = "auto",
+        runtime: str = "auto",
     ) -> Catalogue:
         """Open a catalogue.
 
@@ -158,6 +190,7 @@ class Catalogue:
             version: of the items; None follows the newest.
             embedder: used in place of the one on disk, whose digest it must have.
             device: where the index and the embedder run: "auto", "cpu", "cuda".
+            runtime: what runs the embedder, when it is loaded from disk; see ``retrieval.runtimes``.
 
         Raises:
             NotFoundError: there is no catalogue, or no such version.
@@ -171,7 +204,7 @@ class Catalogue:
                     f"there is no catalogue at {path}; make one with lookalike index SOURCE --catalogue DIR"
                 )
         items = VersionedTable.open(path / "items", version=version)
-        return cls(path, items, pinned=version is not None, embedder=embedder, device=device)
+        return cls(path, items, pinned=version is not None, embedder=embedder, device=device, runtime=runtime)
 
     def __enter__(self) -> Catalogue:
         return self
@@ -253,7 +286,7 @@ class Catalogue:
                 from retrieval.embedder import Embedder
 
                 folder = self.path / "embedder" / self.digest
-                loaded = Embedder.load(folder, device=self.device)
+                loaded = Embedder.load(folder, device=self.device, runtime=self._runtime)
                 if loaded.digest != self.digest:
                     raise DamagedError(f"the embedder in {folder} is not the one the catalogue was made with")
                 self._embedder = loaded

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from indexer.options import CATALOGUE, DEVICE, JSON, echo_json, printable, progress_bar, source_options
+from indexer.options import CATALOGUE, DEVICE, JSON, RUNTIME, echo_json, notice, printable, progress_bar, source_options
 from retrieval.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     metavar="N",
     help="Images between two commits.",
 )
+@click.option("--profile", "profiled", is_flag=True, help="Say where the time went, as a table and a picture.")
 @DEVICE
+@RUNTIME
 @JSON
 def index(
     source: Path,
@@ -48,7 +50,9 @@ def index(
     name: str | None,
     note: str | None,
     commit_every: int,
+    profiled: bool,
     device: str,
+    runtime: str,
     as_json: bool,
     **reading: Any,
 ) -> None:
@@ -58,25 +62,34 @@ def index(
     stopped goes on where it was; images that are there already are not embedded again.
     """
     from indexer.ingest import ingest
+    from indexer.profile import NO_PROFILE, Profile
 
     keep_apart(catalogue, source)
     manifest = _read(source, reading)
-    with (
-        _open_or_create(
-            catalogue, backbone, weights, pooling, device, index=index_spec, name=name, note=note
-        ) as opened,
-        progress_bar("index") as progress,
-    ):
-        summary = ingest(opened, manifest, commit_every=commit_every, progress=progress)
+    with _open_or_create(
+        catalogue, backbone, weights, pooling, device, runtime, index=index_spec, name=name, note=note
+    ) as opened:
+        profile = Profile() if profiled else NO_PROFILE
+        with progress_bar("index") as progress:
+            summary = ingest(
+                opened, manifest, commit_every=commit_every, progress=progress, notice=notice, profile=profile
+            )
+        picture = catalogue / "profile.svg"
+        if profiled:
+            from indexer.files import write_bytes
+
+            write_bytes(picture, profile.picture().encode())
     if summary.rejected and not summary.added + summary.updated + summary.unchanged:
         raise InputError(
             f"not one of the {summary.rejected:,} inputs of {source} became an item; "
             f"see why with lookalike rejected {catalogue}"
         )
     if as_json:
-        echo_json({"catalogue": str(catalogue), **summary.to_dict()})
+        stages = {"profile": profile.table().to_pylist()} if profiled else {}
+        echo_json({"catalogue": str(catalogue), **summary.to_dict(), **stages})
         return
     rate = f", {summary.embedded / summary.seconds:.0f} images/s" if summary.embedded else ""
+    rate += f", by {summary.runtime}" if summary.runtime else ""
     click.echo(
         f"{catalogue}: {summary.items:,} items (version {summary.version})\n"
         f"  added {summary.added:,}, updated {summary.updated:,}, unchanged {summary.unchanged:,}, "
@@ -93,6 +106,8 @@ def index(
         )
     if summary.rejected:
         click.echo(f"  the reasons: lookalike rejected {catalogue}")
+    if profiled:
+        click.echo(f"\n{profile.text()}\nthe picture: {picture}")
 
 
 @click.command()
@@ -102,6 +117,7 @@ def index(
 @click.option("-k", "--k", default=10, show_default=True, type=click.IntRange(min=1), help="Hits a query.")
 @click.option("--html", type=click.Path(path_type=Path), help="Write a page with the pictures to this file.")
 @DEVICE
+@RUNTIME
 @JSON
 def search(
     catalogue: Path,
@@ -110,6 +126,7 @@ def search(
     k: int,
     html: Path | None,
     device: str,
+    runtime: str,
     as_json: bool,
 ) -> None:
     """Find the items of CATALOGUE most like each IMAGE, or like items of it.
@@ -134,7 +151,7 @@ def search(
             raise ImageError(
                 str(error) if as_text(str(path)) in str(error) else f"{as_text(str(path))}: {error}"
             ) from error
-    with Catalogue.open(catalogue, device=device) as opened:
+    with Catalogue.open(catalogue, device=device, runtime=runtime) as opened:
         hits = find(opened, images=images, k=k) if images else find(opened, ids=ids, k=k)
         if html is not None:
             from indexer.files import write_bytes
@@ -169,9 +186,17 @@ def search(
 @source_options
 @click.option("-k", "--k", "ks", multiple=True, type=click.IntRange(min=1), help="K, repeated  [default: 1 2 4 8]")
 @DEVICE
+@RUNTIME
 @JSON
 def evaluate(
-    catalogue: Path, queries: Path | None, label: str, ks: tuple[int, ...], device: str, as_json: bool, **reading: Any
+    catalogue: Path,
+    queries: Path | None,
+    label: str,
+    ks: tuple[int, ...],
+    device: str,
+    runtime: str,
+    as_json: bool,
+    **reading: Any,
 ) -> None:
     """Measure Recall@K of CATALOGUE by exact search.
 
@@ -182,7 +207,7 @@ def evaluate(
     from indexer.evaluation import evaluate_catalogue
     from retrieval.evaluation import KS
 
-    with Catalogue.open(catalogue, device=device) as opened:
+    with Catalogue.open(catalogue, device=device, runtime=runtime) as opened:
         wanted = tuple(sorted(set(ks))) or KS
         if queries is None:
             report, refused = evaluate_catalogue(opened, label=label, ks=wanted)
@@ -237,6 +262,8 @@ def info(catalogue: Path, as_json: bool) -> None:
         f"  embedder  {card['tag'] or card['backbone']}, {card['pooling']} pooling, {card['dim']} dimensions, "
         f"{card['image_size']} px, digest {card['digest'][:12]}"
     )
+    by = ", ".join(f"{count:,} by {name}" for name, count in about["vectors"].items())
+    click.echo(f"  vectors   {by or 'none'}")
     click.echo(f"  index     {about['index']}")
     click.echo(f"  columns   {', '.join(about['columns'])}")
     for source, count in about["sources"].items():
@@ -310,7 +337,13 @@ def keep_apart(catalogue: Path, source: Path) -> None:
 
 
 def _open_or_create(
-    path: Path, backbone: str | None, weights: Path | None, pooling: str | None, device: str, **about: str | None
+    path: Path,
+    backbone: str | None,
+    weights: Path | None,
+    pooling: str | None,
+    device: str,
+    runtime: str,
+    **about: str | None,
 ) -> Catalogue:
     from indexer.catalogue import Catalogue
     from indexer.index import check_spec
@@ -327,14 +360,14 @@ def _open_or_create(
         from retrieval.embedder import Embedder
 
         embedder = Embedder.create(
-            backbone or DEFAULT_BACKBONE, weights=weights, pooling=pooling or "native", device=device
+            backbone or DEFAULT_BACKBONE, weights=weights, pooling=pooling or "native", device=device, runtime=runtime
         )
         if spec is not None:
             _try_index(spec, embedder.dim, device)
         return Catalogue.create(path, embedder, device=device, **given)
     from retrieval.model_card import model_card
 
-    opened = Catalogue.open(path, device=device)
+    opened = Catalogue.open(path, device=device, runtime=runtime)
     card = model_card(path / "embedder" / opened.digest, opened.digest)
     for what, wanted in (("backbone", backbone), ("pooling", pooling)):
         if wanted is not None and wanted != card[what]:

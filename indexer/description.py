@@ -15,8 +15,8 @@ def describe(catalogue: Catalogue) -> dict[str, Any]:
 
     Returns:
         ``name``, ``note``, ``items``, ``labels`` (distinct), ``unlabelled``, ``version``, ``embedder`` (its card),
-        ``index`` (specification), ``columns`` (the user's own), ``sources`` (folder → items), ``rejected``,
-        ``bytes`` on disk.
+        ``vectors`` (runtime → how many it computed), ``index`` (specification), ``columns`` (the user's own),
+        ``sources`` (folder → items), ``rejected``, ``bytes`` on disk.
     """
     items = catalogue.items()
     label = items.column("label")
@@ -30,6 +30,7 @@ def describe(catalogue: Catalogue) -> dict[str, Any]:
         "unlabelled": label.null_count,
         "version": catalogue.version,
         "embedder": model_card(catalogue.path / "embedder" / catalogue.digest, catalogue.digest),
+        "vectors": catalogue.vectors.runtimes(),
         "index": catalogue.about["index"],
         "columns": [name for name in items.column_names if name not in ours],
         "sources": {entry["values"]: entry["counts"] for entry in sources},

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from indexer.catalogue import Catalogue, Embeds
 from indexer.items import ITEMS_SCHEMA, REJECTED_SCHEMA, fit_columns
 from indexer.pipeline import Outcome, embed_uris
+from indexer.profile import NO_PROFILE, Profile
 from retrieval.manifest import Manifest
 from retrieval.sources import ImageSource
 
@@ -43,6 +44,7 @@ class IngestSummary:
         version: of the items, afterwards.
         items: in the catalogue, afterwards.
         copies: of these, items whose bytes are those of an earlier one.
+        runtime: what computed the vectors; None when nothing was embedded.
     """
 
     added: int
@@ -55,6 +57,7 @@ class IngestSummary:
     version: int
     items: int
     copies: int
+    runtime: str | None
 
     def to_dict(self) -> dict[str, Any]:
         """Give the fields as JSON values."""
@@ -68,6 +71,8 @@ def ingest(
     embedder: Embeds | None = None,
     commit_every: int = COMMIT_EVERY,
     progress: Progress = lambda done, total, rejected: None,
+    notice: Callable[[str], object] = lambda _: None,
+    profile: Profile = NO_PROFILE,
 ) -> IngestSummary:
     """Add a manifest's images to a catalogue.
 
@@ -81,6 +86,8 @@ def ingest(
         embedder: the catalogue's own when None.
         commit_every: images between two commits.
         progress: see ``Progress``.
+        notice: told what takes long before the first picture is embedded.
+        profile: told where the time goes.
 
     Returns:
         The summary; the counts add up to the inputs of the manifest.
@@ -108,11 +115,23 @@ def ingest(
             progress(done, total, refused)
 
         uris = manifest.table.column("uri").to_pylist()
-        for outcomes in embed_uris(source, uris, embedder, catalogue.vectors, chunk=commit_every, on_done=on_done):
-            run.take(outcomes)
-        run.forgive()
-        embedded = len(catalogue.vectors.keys()) - cached
-        catalogue.settle()
+        chunks = embed_uris(
+            source,
+            uris,
+            embedder,
+            catalogue.vectors,
+            chunk=commit_every,
+            on_done=on_done,
+            notice=notice,
+            profile=profile,
+        )
+        for outcomes in chunks:
+            with profile.stage("commit", images=len(outcomes)):
+                run.take(outcomes)
+        with profile.stage("commit", images=0):
+            run.forgive()
+            embedded = len(catalogue.vectors.keys()) - cached
+            catalogue.settle()
         return IngestSummary(
             added=run.added,
             updated=run.updated,
@@ -124,6 +143,7 @@ def ingest(
             version=catalogue.version,
             items=(items := catalogue.items(["sha256"])).num_rows,
             copies=items.num_rows - pc.count_distinct(items.column("sha256")).as_py(),
+            runtime=embedder.runtime if embedded else None,
         )
 
 

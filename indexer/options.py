@@ -16,6 +16,13 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON obje
 DEVICE = click.option(
     "--device", default="auto", show_default=True, help="Where the network and the index run: auto, cpu, cuda, cuda:N."
 )
+RUNTIME = click.option(
+    "--runtime",
+    default="auto",
+    show_default=True,
+    metavar="NAME",
+    help="What runs the network: auto, torch, openvino, openvino-bf16, ...; lookalike runtimes lists them.",
+)
 
 
 def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -54,6 +61,13 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int, int], None]]:
             bar.update(done - bar.n)
 
         yield show
+
+
+def notice(text: str) -> None:
+    """Say a sentence on standard error, above the progress bar if there is one."""
+    from tqdm import tqdm
+
+    tqdm.write(text, file=sys.stderr)
 
 
 def printable(text: str) -> str:

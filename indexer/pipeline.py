@@ -1,83 +1,47 @@
-"""Read → decode → embed → cache, all at once: the one road from a source's uris to vectors.
+"""Read → decode → prepare → embed → cache, all at once: the one road from a source's uris to vectors.
 
-One thread reads, a pool decodes, two threads embed (one resizes while the other computes), and the caller's
-thread writes. Every hand-over is bounded, so memory does not grow with the number of images.
+One thread reads, some decode and prepare, one gathers batches, some embed, and the caller's thread writes and
+commits while all of that goes on. Every hand-over is bounded, so memory does not grow with the number of images.
+The embedding threads say how much they wait, and by that decoding is given more or fewer threads.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
 from indexer.catalogue import Embeds
+from indexer.decoding import DecodeAhead, Decoded, Memory, Outcome
+from indexer.profile import NO_PROFILE, Profile
 from indexer.vectors import VectorCache
-from retrieval.errors import ImageError
-from retrieval.images import decode, measure
 from retrieval.sources import ImageSource
 
+__all__ = ["Outcome", "embed_uris"]
+
 BATCH: Final = 32
-EMBED_THREADS: Final = 2
+SAMPLE: Final = 64
+"""Pictures that the embedder is tuned with, as far as there are so many."""
 MEMORY: Final = 512 * 2**20  # bytes of decoded pictures under way
-_END: Final = None
+EMBEDDED: Final = 64
+"""Batches of vectors that may wait for the writer."""
+ADJUST_EVERY: Final = 8
+HUNGRY, SATED = 0.05, 0.01
+"""Share of their time that the embedding threads wait for pictures, above and below which decoding is adjusted."""
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one uri.
-
-    Attributes:
-        position: of the uri in what was asked for.
-        sha256: of the bytes, 32 bytes; empty when they could not be read.
-        width: pixels after orientation, 0 when refused.
-        height: likewise.
-        reason: why it was refused; None when it has a vector.
-    """
-
-    position: int
-    sha256: bytes = b""
-    width: int = 0
-    height: int = 0
-    reason: str | None = None
-
-
-@dataclass(frozen=True)
-class _Read:
-    outcome: Outcome
-    bytes: int  # of the memory it holds until it is embedded or passed over
-    pixels: np.ndarray | None = None
-
-
-class _Memory:
-    """Bytes of decoded pictures under way; who wants more than is free waits.
-
-    Taken in the order of the uris by one thread, so that the picture whose turn it is never waits for a later one.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self._used = 0
-        self._changed = threading.Condition()
-
-    def take(self, bytes: int) -> int:
-        """Wait until ``bytes`` are free; a picture counts for half of the limit at most. Returns what was taken."""
-        bytes = min(bytes, self.limit // 2)
-        with self._changed:
-            self._changed.wait_for(lambda: self._used + bytes <= self.limit)
-            self._used += bytes
-        return bytes
-
-    def give_back(self, bytes: int) -> None:
-        with self._changed:
-            self._used -= bytes
-            self._changed.notify_all()
+@dataclass
+class _Batch:
+    outcomes: list[Outcome] = field(default_factory=list)
+    keys: list[bytes] = field(default_factory=list)
+    pictures: list[Decoded] = field(default_factory=list)
+    vectors: Future[np.ndarray] = field(default_factory=Future)
 
 
 def embed_uris(
@@ -88,6 +52,8 @@ def embed_uris(
     *,
     chunk: int,
     on_done: Callable[[Outcome], object] = lambda _: None,
+    notice: Callable[[str], object] = lambda _: None,
+    profile: Profile = NO_PROFILE,
 ) -> Iterator[list[Outcome]]:
     """Give every image a vector in the cache, embedding nothing twice.
 
@@ -98,164 +64,206 @@ def embed_uris(
         cache: of that embedder; vectors are in it before the chunk that needs them is yielded.
         chunk: images between two writes of the cache.
         on_done: called with each outcome in the caller's thread, for progress.
+        notice: told what takes long before the first picture is embedded.
+        profile: told where the time goes.
 
     Yields:
         Outcomes in the order of ``uris``, at most ``chunk`` at a time. When the caller is interrupted
         (KeyboardInterrupt), what was embedded until then is written to the cache before the interrupt goes on.
     """
+    memory = Memory(MEMORY)
     known = cache.keys()
-    memory = _Memory(MEMORY)
+    ready: list[_Batch] = []
+
+    def write() -> list[Outcome]:
+        keys = [key for batch in ready for key in batch.keys]
+        with profile.stage("write", images=len(keys)):
+            if keys:
+                vectors = np.concatenate([batch.vectors.result() for batch in ready if batch.keys])
+                cache.append(keys, vectors, runtime=embedder.runtime)
+        outcomes = [outcome for batch in ready for outcome in batch.outcomes]
+        ready.clear()
+        return outcomes
+
     with (
-        _Reader(source, uris, embedder.image_size, known, memory) as reader,
-        _Embedding(embedder, memory) as embedding,
+        DecodeAhead(source, uris, embedder, known=known, memory=memory, profile=profile) as ahead,
+        _Embedding(
+            ahead, embedder, memory, known=known, expected=len(uris), chunk=chunk, notice=notice, profile=profile
+        ) as embedding,
     ):
-        waiting: list[Outcome] = []
-
-        def write() -> list[Outcome]:
-            keys, vectors = embedding.finish()
-            cache.append(keys, vectors)
-            done = list(waiting)
-            waiting.clear()
-            return done
-
         try:
-            for read in reader:
-                outcome = read.outcome
-                if read.pixels is not None and outcome.sha256 not in known:
-                    known.add(outcome.sha256)
-                    embedding.add(outcome.sha256, read)
-                else:
-                    memory.give_back(read.bytes)
-                waiting.append(outcome)
-                on_done(outcome)
-                if len(waiting) >= chunk:
+            for batch in embedding:
+                ready.append(batch)
+                for outcome in batch.outcomes:
+                    on_done(outcome)
+                if sum(len(batch.outcomes) for batch in ready) >= chunk:
                     yield write()
-            if waiting:
+            if ready:
                 yield write()
         except KeyboardInterrupt:
+            ready.extend(embedding.finish())
             write()
             raise
 
 
-class _Reader:
-    """Reads and decodes ahead of the consumer, in order, a bounded number of images ahead."""
-
-    def __init__(self, source: ImageSource, uris: Sequence[str], size: int, known: set[bytes], memory: _Memory) -> None:
-        workers = os.cpu_count() or 1
-        self._source, self._uris, self._size, self._known, self._memory = source, uris, size, known, memory
-        # Raw bytes in flight are few (one may be 64 MiB); decoded pictures are small, and wait for a batch or two.
-        self._raw = threading.Semaphore(2 * workers)
-        self._ahead: queue.Queue[Future[_Read] | BaseException | None] = queue.Queue(maxsize=2 * BATCH)
-        self._stop = threading.Event()
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-        self._thread = threading.Thread(target=self._run, name="read", daemon=True)
-
-    def __enter__(self) -> _Reader:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._raw.release(1_000)
-        self._memory.give_back(2**60)
-        while self._thread.is_alive():  # a reader that waits for a free place must find one
-            try:
-                self._ahead.get(timeout=0.05)
-            except queue.Empty:
-                continue
-        self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def __iter__(self) -> Iterator[_Read]:
-        while (ahead := self._ahead.get()) is not _END:
-            if isinstance(ahead, BaseException):
-                raise ahead
-            yield ahead.result()
-
-    def _run(self) -> None:
-        try:
-            for position, data in enumerate(self._source.read_many(self._uris)):
-                self._raw.acquire()
-                held = self._memory.take(self._decoded_bytes(data))
-                if self._stop.is_set():
-                    return
-                self._ahead.put(self._pool.submit(self._decode, position, data, held))
-            self._ahead.put(_END)
-        except BaseException as error:  # handed to the consumer, who raises it
-            self._ahead.put(error)
-
-    def _decoded_bytes(self, data: bytes | ImageError) -> int:
-        """Say from its header what a picture will take when decoded; long thin ones are reduced little."""
-        if isinstance(data, ImageError):
-            return 0
-        try:
-            width, height = measure(data)
-        except ImageError:
-            return 0
-        factor = max(1, min(width, height) // (2 * self._size))
-        return 3 * width * height // factor**2
-
-    def _decode(self, position: int, data: bytes | ImageError, held: int) -> _Read:
-        try:
-            if isinstance(data, ImageError):
-                return _Read(Outcome(position, reason=str(data)), held)
-            sha256 = hashlib.sha256(data).digest()
-            if sha256 in self._known:
-                width, height = measure(data)
-                return _Read(Outcome(position, sha256, width, height), held)
-            picture = decode(data, size=self._size)
-            return _Read(Outcome(position, sha256, picture.width, picture.height), held, picture.pixels)
-        except ImageError as error:
-            return _Read(Outcome(position, reason=str(error)), held)
-        finally:
-            self._raw.release()
-
-
 class _Embedding:
-    """Gathers pictures into batches and embeds them in threads; when enough are under way ``add`` waits.
+    """Gathers pictures into batches and embeds them in threads; iterate over it for the batches in order."""
 
-    An interrupt may come at any line: a picture stands with its key in one place, and leaves it only when its
-    batch stands in the next.
-    """
-
-    def __init__(self, embedder: Embeds, memory: _Memory) -> None:
-        self._embedder = embedder
-        self._memory = memory
-        self._pool = ThreadPoolExecutor(EMBED_THREADS, thread_name_prefix="embed")
-        self._free = threading.Semaphore(EMBED_THREADS + 1)
-        self._pending: list[tuple[bytes, _Read]] = []
-        self._batches: list[tuple[list[bytes], Future[np.ndarray]]] = []
+    def __init__(
+        self,
+        ahead: DecodeAhead,
+        embedder: Embeds,
+        memory: Memory,
+        *,
+        known: set[bytes],
+        expected: int,
+        chunk: int,
+        notice: Callable[[str], object],
+        profile: Profile,
+    ) -> None:
+        self._ahead, self._embedder, self._memory = ahead, embedder, memory
+        self._known, self._expected, self._chunk = known, expected, chunk
+        self._notice, self._profile = notice, profile
+        self._tasks: queue.Queue[_Batch | None] = queue.Queue(maxsize=1)
+        self._batches: queue.Queue[_Batch | BaseException | None] = queue.Queue(maxsize=EMBEDDED)
+        self._stop = threading.Event()
+        self._gatherer = threading.Thread(target=self._gather, name="gather", daemon=True)
+        self._embedders: list[threading.Thread] = []
+        self._counting = threading.Lock()
+        self._waited, self._done, self._since = 0.0, 0, 0.0  # since the threads were last shared out, by all together
 
     def __enter__(self) -> _Embedding:
+        self._gatherer.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self.finish()
+        self._gatherer.join()
+        for thread in self._embedders:
+            self._tasks.put(None)
+        for thread in self._embedders:
+            thread.join()
 
-    def add(self, sha256: bytes, read: _Read) -> None:
-        self._pending.append((sha256, read))
-        # Large pictures make small batches: what waits here is memory that the reader cannot have.
-        if len(self._pending) >= BATCH or sum(read.bytes for _, read in self._pending) >= self._memory.limit // 4:
-            self._submit()
+    def __iter__(self) -> Iterator[_Batch]:
+        while (batch := self._batches.get()) is not None:
+            if isinstance(batch, BaseException):
+                raise batch
+            if batch.keys:
+                batch.vectors.result()
+            yield batch
 
-    def finish(self) -> tuple[list[bytes], np.ndarray]:
-        """Wait for everything added since the last call: keys, and (n, dim) float32."""
-        self._submit()
-        vectors = [batch.result() for _, batch in self._batches]
-        keys = [key for some, _ in self._batches for key in some]
-        self._batches = []
-        return keys, np.concatenate(vectors) if vectors else np.zeros((0, self._embedder.dim), np.float32)
+    def finish(self) -> list[_Batch]:
+        """Gather no more; waits for what is being embedded, and gives the batches that nobody has taken yet."""
+        self._stop.set()
+        left: list[_Batch] = []
+        while self._gatherer.is_alive() or not self._batches.empty():
+            try:
+                batch = self._batches.get(timeout=0.05)
+            except queue.Empty:
+                continue
+            if isinstance(batch, _Batch):
+                try:
+                    batch.vectors.result()
+                except (Exception, CancelledError, KeyboardInterrupt):
+                    batch.keys.clear()  # those without vectors are left for the next run
+                if batch.keys:
+                    left.append(batch)
+        return left
 
-    def _submit(self) -> None:
-        if not self._pending:
-            return
-        self._free.acquire()
-        batch, keys = [read for _, read in self._pending], [key for key, _ in self._pending]
-        future = self._pool.submit(self._embed, batch)
-        self._batches, self._pending = [*self._batches, (keys, future)], []
-
-    def _embed(self, batch: list[_Read]) -> np.ndarray:
+    def _gather(self) -> None:
         try:
-            return self._embedder.embed([read.pixels for read in batch if read.pixels is not None])
-        finally:
-            self._free.release()
-            self._memory.give_back(sum(read.bytes for read in batch))
+            pending, waiting = _Batch(), list[_Batch]()  # those that wait for the embedder to be tuned
+            handed = 0  # outcomes handed on since the last chunk was full
+            for decoded in self._ahead:
+                if self._stop.is_set():
+                    return
+                sha256 = decoded.outcome.sha256
+                pending.outcomes.append(decoded.outcome)
+                if decoded.pixels is not None and sha256 not in self._known:
+                    self._known.add(sha256)
+                    pending.keys.append(sha256)
+                    pending.pictures.append(decoded)
+                else:
+                    self._memory.give_back(decoded.bytes)
+                handed += 1
+                if handed % self._chunk and len(pending.outcomes) < 8 * BATCH and not self._enough(pending):
+                    continue
+                waiting.append(pending)
+                pending = _Batch()
+                fresh = [picture for batch in waiting for picture in batch.pictures]
+                # What waits here is memory that the reader cannot have.
+                held = sum(picture.bytes for picture in fresh)
+                full = len(fresh) >= SAMPLE or held >= self._memory.limit // 4 or len(waiting) >= SAMPLE
+                if self._embedders or not fresh or full:
+                    waiting = self._hand_on(waiting)
+            self._hand_on([*waiting, pending])
+            self._batches.put(None)
+        except BaseException as error:  # handed to the consumer, who raises it
+            self._batches.put(error)
+
+    def _enough(self, batch: _Batch) -> bool:
+        held = sum(picture.bytes for picture in batch.pictures)
+        return len(batch.pictures) >= BATCH or held >= self._memory.limit // 8
+
+    def _hand_on(self, batches: list[_Batch]) -> list[_Batch]:
+        pictures = [picture.pixels for batch in batches for picture in batch.pictures if picture.pixels is not None]
+        if pictures and not self._embedders:
+            self._since = time.perf_counter()
+            self._embedder.tune(pictures, expected=self._expected, notice=self._notice)
+            for number in range(self._embedder.at_once):
+                thread = threading.Thread(target=self._embed, name=f"embed-{number}", daemon=True)
+                self._embedders.append(thread)
+                thread.start()
+        for batch in batches:
+            if batch.keys:
+                self._put(batch)
+            else:
+                batch.vectors.set_result(np.zeros((0, self._embedder.dim), np.float32))
+            if batch.outcomes:
+                self._batches.put(batch)
+        return []
+
+    def _put(self, batch: _Batch) -> None:
+        while not self._stop.is_set():
+            try:
+                self._tasks.put(batch, timeout=0.05)
+                return
+            except queue.Full:
+                continue
+        batch.vectors.cancel()
+
+    def _embed(self) -> None:
+        while True:
+            began = time.perf_counter()
+            with self._profile.waiting("embed"):
+                batch = self._tasks.get()
+            if batch is None:
+                return
+            with self._counting:
+                self._waited += time.perf_counter() - began
+            try:
+                pixels = [picture.pixels for picture in batch.pictures if picture.pixels is not None]
+                with self._profile.stage("embed", images=len(pixels)):
+                    vectors = self._embedder.embed(pixels, prepared=True)
+            except BaseException as error:  # handed to the consumer, who raises it
+                batch.vectors.set_exception(error)
+            else:
+                batch.vectors.set_result(vectors)
+            held = sum(picture.bytes for picture in batch.pictures)
+            batch.pictures.clear()
+            self._memory.give_back(held)
+            self._share_out()
+
+    def _share_out(self) -> None:
+        """Give decoding a thread more when embedding waits for pictures, and one less when they pile up."""
+        with self._counting:
+            self._done += 1
+            if self._done % ADJUST_EVERY:
+                return
+            now = time.perf_counter()
+            share = self._waited / ((now - self._since) * len(self._embedders))
+            self._waited, self._since = 0.0, now
+        if share > HUNGRY and not self._ahead.full:
+            self._ahead.allow(self._ahead.workers + 1)
+        elif share < SATED and self._ahead.full:
+            self._ahead.allow(self._ahead.workers - 1)

@@ -1,7 +1,8 @@
 """The cache of vectors: what one embedder says of some bytes, keyed by the SHA-256 of the bytes.
 
 A folder an embedder, ``vectors/<digest>/part-*.parquet``, each with the columns ``sha256`` (32 bytes) and
-``embedding`` (little-endian float16 x dimension, L2-normalised), uncompressed and with page checksums.
+``embedding`` (little-endian float16 x dimension, L2-normalised) and ``runtime`` (what computed it, see
+``retrieval.runtimes``), uncompressed and with page checksums.
 Append-only; losing a part costs the time to embed its images again, never data.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
@@ -24,6 +26,7 @@ from retrieval.errors import DamagedError
 MAX_PARTS: Final = 32
 TRIES: Final = 50  # a writer that joins parts takes them away one by one
 PART_BYTES: Final = 256 * 2**20
+UNKNOWN: Final = "unknown"
 
 
 Result = TypeVar("Result")
@@ -45,12 +48,13 @@ class VectorCache:
         """The files, in order of name."""
         return sorted(self.folder.glob("part-*.parquet"))
 
-    def append(self, sha256: Sequence[bytes], vectors: np.ndarray) -> None:
+    def append(self, sha256: Sequence[bytes], vectors: np.ndarray, *, runtime: str = UNKNOWN) -> None:
         """Add vectors as one new part.
 
         Args:
             sha256: the keys, 32 bytes each, length n.
             vectors: (n, dim), L2-normalised; stored as float16.
+            runtime: what computed them.
 
         Raises:
             CatalogueError: the disk is full or the folder cannot be written.
@@ -65,10 +69,23 @@ class VectorCache:
                 pa.FixedSizeBinaryArray.from_buffers(
                     pa.binary(2 * self.dim), len(sha256), [None, pa.py_buffer(stored.tobytes())]
                 ),
+                pa.array([runtime] * len(sha256), pa.string()),
             ],
-            names=["sha256", "embedding"],
+            names=["sha256", "embedding", "runtime"],
         )
         self._write([table])
+
+    def runtimes(self) -> dict[str, int]:
+        """How many vectors each runtime has computed; parts that are older than this record count as "unknown"."""
+
+        def count() -> dict[str, int]:
+            found: Counter[str] = Counter()
+            for part in self.parts():
+                for entry in pc.value_counts(self._read_part(part, ["runtime"]).column("runtime")).to_pylist():
+                    found[entry["values"]] += entry["counts"]
+            return dict(found.most_common())
+
+        return _again(count)
 
     def keys(self) -> set[bytes]:
         """The SHA-256 of every image that has a vector here; about 100 bytes of memory each."""
@@ -163,7 +180,7 @@ class VectorCache:
         size = 0
         for part in [*small, None]:
             if part is not None:
-                table = self._read_part(part, ["sha256", "embedding"])
+                table = self._read_part(part, ["sha256", "embedding", "runtime"])
                 gathered.append(table)
                 done.append(part)
                 size += part.stat().st_size
@@ -179,7 +196,12 @@ class VectorCache:
         with (
             atomic_write(path) as file,
             pq.ParquetWriter(
-                file, schema, compression="none", use_dictionary=False, write_statistics=False, write_page_checksum=True
+                file,
+                schema,
+                compression="none",
+                use_dictionary=["runtime"],
+                write_statistics=False,
+                write_page_checksum=True,
             ) as writer,
         ):
             for table in tables:
@@ -199,8 +221,13 @@ class VectorCache:
     def _read(
         self, part: Path, file: pq.ParquetFile, columns: list[str], *, groups: list[int] | None = None
     ) -> pa.Table:
+        unsaid = "runtime" in columns and "runtime" not in file.schema_arrow.names
         with _damage(part):
-            return file.read(columns) if groups is None else file.read_row_groups(groups, columns)
+            asked = [name for name in columns if name != "runtime" or not unsaid]
+            table = file.read(asked) if groups is None else file.read_row_groups(groups, asked)
+        if unsaid:  # written before runtimes were recorded
+            table = table.append_column("runtime", pa.array([UNKNOWN] * file.metadata.num_rows, pa.string()))
+        return table
 
     def _matrix(self, table: pa.Table) -> np.ndarray:
         column = table.column("embedding")

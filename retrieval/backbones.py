@@ -16,12 +16,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import timm
 import torch
 from timm.data.config import resolve_model_data_config
 from timm.data.transforms_factory import create_transform
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional
 
 from retrieval.errors import EmbedderError, InputError
 
@@ -94,18 +97,45 @@ class Preprocessing:
         """Pixels of the shorter side after the resize, before the crop."""
         return math.floor(max(self.height, self.width) / self.crop_pct)
 
-    def transform(self) -> Callable[[Any], torch.Tensor]:
-        """Build timm's evaluation transform: PIL image → (3, height, width) float32, normalised."""
-        built: Callable[[Any], torch.Tensor] = create_transform(
+    def preparation(self) -> Callable[[np.ndarray], np.ndarray]:
+        """Build what brings a picture to the network's size: timm's evaluation transform without normalisation.
+
+        Returns:
+            A function from (h, w, 3) uint8, C-contiguous, to (height, width, 3) uint8. torchvision's resize of 8-bit
+            pixels differs from Pillow's by at most one level here and there, and takes a sixth of the time.
+        """
+        enough = math.floor(self.height / self.crop_pct), math.floor(self.width / self.crop_pct)
+        if self.crop_mode == "center" and enough[0] == enough[1]:
+            size = [enough[0]]  # the shorter side
+        elif self.crop_mode == "squash":
+            size = list(enough)
+        else:
+            size = []
+        if not size or self.interpolation not in ("bilinear", "bicubic"):
+            return self._by_timm()
+        mode, crop = InterpolationMode(self.interpolation), [self.height, self.width]
+
+        def prepare(image: np.ndarray) -> np.ndarray:
+            pixels = torch.from_numpy(image).permute(2, 0, 1)
+            resized = functional.center_crop(functional.resize(pixels, size, mode, antialias=True), crop)
+            return np.ascontiguousarray(resized.permute(1, 2, 0).numpy())
+
+        return prepare
+
+    def _by_timm(self) -> Callable[[np.ndarray], np.ndarray]:
+        transform: Callable[[Any], torch.Tensor] = create_transform(
             input_size=(3, self.height, self.width),
             is_training=False,
             interpolation=self.interpolation,
-            mean=self.mean,
-            std=self.std,
             crop_pct=self.crop_pct,
             crop_mode=self.crop_mode,
+            normalize=False,
         )
-        return built
+
+        def prepare(image: np.ndarray) -> np.ndarray:
+            return np.ascontiguousarray(transform(functional.to_pil_image(image)).permute(1, 2, 0).numpy())
+
+        return prepare
 
     def to_dict(self) -> dict[str, Any]:
         """Give the fields as JSON values."""

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,25 +18,26 @@ import numpy as np
 import safetensors
 import safetensors.torch
 import torch
-from torchvision.transforms.functional import to_pil_image
 
 from retrieval.backbones import DEFAULT_BACKBONE, Preprocessing, build_backbone, load_backbone
+from retrieval.coalescing import Coalescer
+from retrieval.conversions import Conversions
 from retrieval.errors import DamagedError, EmbedderError, InputError
 from retrieval.memory import keep_freed_memory
+from retrieval.network import Network
 from retrieval.pooling import POOLINGS
+from retrieval.runtime_choice import SAMPLE, Choice, choose
+from retrieval.runtimes import AUTO, REFERENCE, Site, resolve
 
 MODEL_FILE: Final = "model.json"
 WEIGHTS_FILE: Final = "weights.safetensors"
 FORMAT: Final = 1
-# Feature maps of more pictures outgrow the heaps that glibc gives a thread (64 MiB) and are mapped anew each time.
-CPU_BATCH: Final = 8
-CUDA_BATCH: Final = 64
 
 
 class Embedder:
-    """A frozen backbone, a pooling and L2 normalisation.
+    """A frozen backbone, a pooling and L2 normalisation, run by one of ``retrieval.runtimes.RUNTIMES``.
 
-    Safe to call from several threads: pictures are resized side by side, the network runs one batch at a time.
+    Safe to call from several threads: pictures that come while the network is busy join its next batch.
 
     Attributes:
         digest: 64 hexadecimal digits, SHA-256 over ``model.json`` and ``weights.safetensors``.
@@ -47,22 +47,41 @@ class Embedder:
         device: where the network runs.
     """
 
-    def __init__(self, backbone: torch.nn.Module, description: dict[str, Any], *, device: str = "auto") -> None:
+    def __init__(
+        self, backbone: torch.nn.Module, description: dict[str, Any], *, device: str = "auto", runtime: str = AUTO
+    ) -> None:
         self.description = description
         self.device = choose_device(device)
-        self._pool = POOLINGS[description["architecture"]["pooling"]]
+        self._wanted = resolve(runtime, self.device)
         preprocessing = Preprocessing.from_dict(description["preprocessing"])
-        self._transform = preprocessing.transform()
+        self._prepare = preprocessing.preparation()
         self.image_size = preprocessing.shorter_side
         self.dim = int(description["architecture"]["dim"])
         self._weights = safetensors.torch.save(
             {name: value.contiguous() for name, value in sorted(backbone.state_dict().items())}
         )
         self.digest = _digest(_to_json(description), self._weights)
-        # Channels-last made EfficientNet-Lite0 eight times faster on CPU than the default layout.
-        self._backbone: Any = backbone.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._turn = threading.Lock()
-        self._workers = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="prepare")
+        pooling = description["architecture"]["pooling"]
+        self._network = Network(backbone, pooling=pooling, preprocessing=preprocessing).eval()
+        self._conversions = Conversions(self.digest)
+        self._choosing = threading.Lock()
+        self._choice: Choice | None = None
+        self._run: Coalescer | None = None
+
+    @property
+    def choice(self) -> Choice | None:
+        """The runtime in use, and why; None before the first picture."""
+        return self._choice
+
+    @property
+    def runtime(self) -> str:
+        """The name of the runtime in use; "torch", the reference, before the first picture."""
+        return self._choice.runtime if self._choice else REFERENCE
+
+    @property
+    def at_once(self) -> int:
+        """Calls of ``embed`` side by side that still add speed."""
+        return self._choice.at_once if self._choice else 1
 
     @classmethod
     def create(
@@ -72,6 +91,7 @@ class Embedder:
         weights: Path | None = None,
         pooling: str = "native",
         device: str = "auto",
+        runtime: str = AUTO,
     ) -> Embedder:
         """Compose an embedder from a timm backbone with pretrained weights, frozen.
 
@@ -80,14 +100,17 @@ class Embedder:
             weights: a safetensors file with timm's names; None takes the bundled or the hub's weights.
             pooling: a key of ``POOLINGS``.
             device: "auto", "cpu", "cuda" or "cuda:N".
+            runtime: "auto" or a key of ``RUNTIMES``.
 
         Raises:
-            InputError: no such backbone, pooling, device or weights file.
+            InputError: no such backbone, pooling, device, runtime or weights file.
             EmbedderError: the weights do not fit or cannot be had.
+            MissingExtraError: the runtime's package is not installed.
         """
         if pooling not in POOLINGS:
             raise InputError(f"there is no pooling {pooling!r}; choose one of {', '.join(POOLINGS)}")
         where = choose_device(device)
+        resolve(runtime, where)  # before the weights are read
         if where == "cpu":
             keep_freed_memory()
         model, preprocessing, provenance = load_backbone(backbone, weights=weights)
@@ -101,18 +124,20 @@ class Embedder:
             "provenance": provenance,
         }
         # Through JSON once, so that a loaded embedder and this one hold equal values (tuples become lists).
-        return cls(model, json.loads(_to_json(description)), device=where)
+        return cls(model, json.loads(_to_json(description)), device=where, runtime=runtime)
 
     @classmethod
-    def load(cls, folder: Path, *, device: str = "auto") -> Embedder:
-        """Read an embedder that ``save`` wrote; it has the same digest and gives the same bits.
+    def load(cls, folder: Path, *, device: str = "auto", runtime: str = AUTO) -> Embedder:
+        """Read an embedder that ``save`` wrote; it has the same digest and, by the same runtime, gives the same bits.
 
         Raises:
             DamagedError: a file is missing or unreadable.
             EmbedderError: written by a later version of lookalike, or for another version of timm.
-            InputError: no such device.
+            InputError: no such device or runtime.
+            MissingExtraError: the runtime's package is not installed.
         """
         where = choose_device(device)
+        resolve(runtime, where)
         if where == "cpu":
             keep_freed_memory()
         description, weights = read_files(folder)
@@ -127,7 +152,7 @@ class Embedder:
             raise DamagedError(f"{folder} is damaged: {error}") from error
         except (InputError, RuntimeError) as error:
             raise EmbedderError(f"{folder} does not fit the installed version of timm: {error}") from error
-        return cls(model, description, device=where)
+        return cls(model, description, device=where, runtime=runtime)
 
     def save(self, folder: Path, *, write: Callable[[Path, bytes], object] = Path.write_bytes) -> None:
         """Write ``weights.safetensors``, then ``model.json``, to ``folder``.
@@ -139,45 +164,67 @@ class Embedder:
         write(folder / WEIGHTS_FILE, self._weights)
         write(folder / MODEL_FILE, _to_json(self.description))
 
-    def embed(self, images: Sequence[np.ndarray], *, batch_size: int | None = None) -> np.ndarray:
+    def prepare(self, image: np.ndarray) -> np.ndarray:
+        """Bring a picture to the network's size: (h, w, 3) uint8 → (height, width, 3) uint8.
+
+        Raises:
+            InputError: the array is not (h, w, 3) uint8.
+        """
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise InputError(f"a picture must be (height, width, 3) uint8, not {image.shape} {image.dtype}")
+        return self._prepare(np.ascontiguousarray(image))
+
+    def tune(
+        self, sample: Sequence[np.ndarray], *, expected: int, notice: Callable[[str], object] = lambda _: None
+    ) -> Choice:
+        """Choose the runtime, unless that was done; ``embed`` does it with its first pictures otherwise.
+
+        Args:
+            sample: prepared pictures of the user, at least one; 32 are enough, 64 to calibrate 8-bit numbers.
+            expected: pictures that will be embedded; with a thousand, runtimes that were never tried here are tried.
+            notice: told in a sentence what is being done, when it takes seconds.
+
+        Raises:
+            EmbedderError: the runtime asked for drifts beyond the bound on this sample.
+            InputError: the runtime asked for has to be calibrated and was not.
+        """
+        with self._choosing:
+            if self._choice is None:
+                pixels = np.stack(sample)
+                site = Site(self.device, self._conversions, sample=pixels)
+                runtime, choice = choose(
+                    self._wanted, self._network, site, sample=pixels, expected=expected, notice=notice
+                )
+                self._run = Coalescer(runtime.run, at_once=runtime.at_once, batch=runtime.batch)
+                self._choice = replace(choice, at_once=runtime.at_once)
+            return self._choice
+
+    def embed(self, images: Sequence[np.ndarray], *, prepared: bool = False) -> np.ndarray:
         """Embed pictures.
 
         Args:
             images: each (height, width, 3) uint8, sRGB, any size.
-            batch_size: pictures the network takes at once; None: 8 on the CPU, 64 on CUDA.
+            prepared: whether they are what ``prepare`` gave.
 
         Returns:
             (n, dim) float32, L2-normalised, in the order of ``images``.
 
         Raises:
             InputError: an array is not (height, width, 3) uint8.
-            EmbedderError: the device has no memory left, or the network gave a vector that is not finite.
+            EmbedderError: the device has no memory left, or the network gave a vector that is not finite; or, with
+                the first pictures, as ``tune``.
         """
-        for position, image in enumerate(images):
-            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-                raise InputError(f"image {position} must be (height, width, 3) uint8, not {image.shape} {image.dtype}")
-        batch_size = batch_size or (CPU_BATCH if self.device == "cpu" else CUDA_BATCH)
-        vectors = np.empty((len(images), self.dim), dtype=np.float32)
-        for start in range(0, len(images), batch_size):
-            batch = images[start : start + batch_size]
-            prepared = torch.stack(list(self._workers.map(self._prepare, batch)))  # (n, 3, height, width)
-            vectors[start : start + len(batch)] = self._forward(prepared)
+        if len(images) == 0:
+            return np.zeros((0, self.dim), dtype=np.float32)
+        if not prepared:
+            images = [self.prepare(image) for image in images]
+        if self._run is None:
+            self.tune(images[:SAMPLE], expected=len(images))
+        assert self._run is not None
+        vectors = self._run(np.stack(images))
         if not np.isfinite(vectors).all():
             raise EmbedderError("the network gave vectors that are not finite; its weights are damaged or do not fit")
         return vectors
-
-    def _prepare(self, image: np.ndarray) -> torch.Tensor:
-        return self._transform(to_pil_image(image))
-
-    def _forward(self, prepared: torch.Tensor) -> np.ndarray:
-        with self._turn, torch.inference_mode():
-            try:
-                batch = prepared.to(self.device, memory_format=torch.channels_last)
-                pooled = self._pool(self._backbone, self._backbone.forward_features(batch))  # (n, dim)
-            except torch.OutOfMemoryError as error:
-                raise EmbedderError(f"{self.device} has no memory left; use a smaller batch size") from error
-            vectors: np.ndarray = torch.nn.functional.normalize(pooled.float(), dim=1).cpu().numpy()
-            return vectors
 
 
 def choose_device(device: str) -> str:

@@ -25,6 +25,15 @@ COLOURS = {"Red": (200, 40, 40), "Green": (40, 180, 60), "Blue": (40, 60, 200), 
 PER_CLASS = 6
 
 
+@pytest.fixture(scope="session", autouse=True)
+def conversions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache of converted networks for the tests and the processes they start, apart from the user's own."""
+    folder = tmp_path_factory.mktemp("conversions")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("LOOKALIKE_CACHE", str(folder))
+        yield folder
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real photos; the test is skipped where it is absent."""

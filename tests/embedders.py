@@ -17,6 +17,8 @@ class ColourEmbedder:
 
     dim = GRID * GRID * 3
     image_size = 16
+    runtime = "numpy"
+    at_once = 2
 
     def __init__(self, name: str = "colour grid") -> None:
         self._model = json.dumps({"architecture": {"backbone": name, "dim": self.dim}}, sort_keys=True).encode()
@@ -24,7 +26,14 @@ class ColourEmbedder:
         self.digest = hashlib.sha256(self._model + self._weights).hexdigest()
         self.seen = 0
 
-    def embed(self, images: Sequence[np.ndarray]) -> np.ndarray:
+    def prepare(self, image: np.ndarray) -> np.ndarray:
+        return image
+
+    def tune(self, sample: Sequence[np.ndarray], *, expected: int, notice: Callable[[str], object]) -> None:
+        assert len(sample) > 0
+        assert expected >= len(sample)
+
+    def embed(self, images: Sequence[np.ndarray], *, prepared: bool = False) -> np.ndarray:
         self.seen += len(images)
         vectors = np.stack([_grid(image) for image in images]) if images else np.zeros((0, self.dim))
         return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from indexer.cli import keep_apart
-from indexer.options import DEVICE, JSON, echo_json, progress_bar
+from indexer.options import DEVICE, JSON, RUNTIME, echo_json, notice, progress_bar
 from webui.serve import check_port, run
 
 SYNTHETIC = "These sarees are synthetic: drawn by a program, sold by nobody."
@@ -28,9 +28,18 @@ SYNTHETIC = "These sarees are synthetic: drawn by a program, sold by nobody."
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0: any free port.")
 @click.option("--serve/--no-serve", default=True, show_default=True, help="Open the page when the index is there.")
 @DEVICE
+@RUNTIME
 @JSON
 def demo(
-    source: Path | None, folder: Path, photos: int, host: str, port: int, serve: bool, device: str, as_json: bool
+    source: Path | None,
+    folder: Path,
+    photos: int,
+    host: str,
+    port: int,
+    serve: bool,
+    device: str,
+    runtime: str,
+    as_json: bool,
 ) -> None:
     """Index SOURCE, or a drawn catalogue of sarees, measure it and open it as a page.
 
@@ -65,12 +74,14 @@ def demo(
         keep_apart(place, source)
     manifest = read_manifest(source)
     if (place / ABOUT_FILE).exists():
-        catalogue = Catalogue.open(place, device=device)
+        catalogue = Catalogue.open(place, device=device, runtime=runtime)
     else:
-        catalogue = Catalogue.create(place, Embedder.create(device=device), name=name, note=note, device=device)
+        catalogue = Catalogue.create(
+            place, Embedder.create(device=device, runtime=runtime), name=name, note=note, device=device
+        )
     with catalogue:
         with progress_bar("index") as progress:
-            summary = ingest(catalogue, manifest, progress=progress)
+            summary = ingest(catalogue, manifest, progress=progress, notice=notice)
         try:
             report = evaluate_catalogue(catalogue)[0].to_dict()
         except InputError:
@@ -89,4 +100,4 @@ def demo(
                 f"{report['classes']:,} classes, frozen backbone, nothing trained"
             )
     if serve:
-        run(place, host=host, port=port, device=device, as_json=as_json, also=found)
+        run(place, host=host, port=port, device=device, runtime=runtime, as_json=as_json, also=found)

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from indexer.options import CATALOGUE, DEVICE, JSON, echo_json
+from indexer.options import CATALOGUE, DEVICE, JSON, RUNTIME, echo_json
 from retrieval.errors import InputError
 from webui.settings import SETTINGS
 
@@ -36,10 +36,11 @@ def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0: any free port.")
 @setting_options
 @DEVICE
+@RUNTIME
 @JSON
-def serve(catalogue: Path, host: str, port: int, device: str, as_json: bool, **settings: Any) -> None:
+def serve(catalogue: Path, host: str, port: int, device: str, runtime: str, as_json: bool, **settings: Any) -> None:
     """Open CATALOGUE as a web page, with the same as JSON under /api; Ctrl-C ends it."""
-    run(catalogue, host=host, port=port, device=device, as_json=as_json, **settings)
+    run(catalogue, host=host, port=port, device=device, runtime=runtime, as_json=as_json, **settings)
 
 
 def check_port(host: str, port: int) -> None:
@@ -55,6 +56,7 @@ def run(
     host: str = "127.0.0.1",
     port: int = 8000,
     device: str = "auto",
+    runtime: str = "auto",
     as_json: bool = False,
     also: Mapping[str, Any] = MappingProxyType({}),
     **settings: Any,
@@ -64,7 +66,7 @@ def run(
     from webui.app import create_app
     from webui.server import listen
 
-    with Catalogue.open(path, device=device) as opened:
+    with Catalogue.open(path, device=device, runtime=runtime) as opened:
         app = create_app(opened, **settings)
         server = listen(app, host, port)
         address = f"http://{'localhost' if host in ('0.0.0.0', '::') else host}:{server.effective_port}/"  # noqa: S104

@@ -14,14 +14,15 @@ from tests.embedders import ColourEmbedder
 class Paced(ColourEmbedder):
     """Says on standard output how far it is, so that the test kills by progress and not by the clock."""
 
-    def embed(self, images):
+    def embed(self, images, *, prepared=False):
         if "slow" in sys.argv:
             # Long enough that the reader is ahead and the main thread waits for this, as with a real network.
             for _ in range(60):
                 super().embed(images)
             self.seen -= 60 * len(images)
         vectors = super().embed(images)
-        print("embedded", len(images), flush=True)
+        sys.stdout.write(f"embedded {len(images)}\n")  # at once: there are several threads
+        sys.stdout.flush()
         return vectors
 
 

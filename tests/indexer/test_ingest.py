@@ -167,7 +167,7 @@ def test_an_interrupt_keeps_what_was_embedded(empty: Catalogue, picture_folder: 
 
 def test_an_embedder_that_fails_leaves_the_catalogue_as_it_was(empty: Catalogue, picture_folder: Path) -> None:
     class Failing(ColourEmbedder):
-        def embed(self, images):
+        def embed(self, images, *, prepared=False):
             if self.seen >= 8:
                 raise MemoryError("no memory")
             return super().embed(images)

@@ -11,8 +11,29 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ABOVE = {"retrieval": {"indexer", "webui"}, "indexer": {"webui"}, "webui": set()}
-HEAVY = ("torch", "torchvision", "timm", "faiss", "ray", "flask", "lightning", "sklearn", "safetensors")
-TORCH_ROOMS = {"retrieval.backbones", "retrieval.embedder", "retrieval.pooling"}
+HEAVY = (
+    "torch",
+    "torchvision",
+    "timm",
+    "openvino",
+    "nncf",
+    "onnxruntime",
+    "faiss",
+    "ray",
+    "flask",
+    "lightning",
+    "sklearn",
+    "safetensors",
+)
+TORCH_ROOMS = {
+    "retrieval.backbones",
+    "retrieval.embedder",
+    "retrieval.network",
+    "retrieval.onnx_runtime",
+    "retrieval.openvino_runtime",
+    "retrieval.pooling",
+    "retrieval.torch_runtime",
+}
 FLASK_ROOMS = {
     "webui.app",
     "webui.api",
@@ -29,6 +50,11 @@ DOORS = {
     "timm": {"retrieval.backbones"},
     "filelock": {"indexer.place"},
     "PIL": {"retrieval.images", "retrieval.colour"},
+    "simplejpeg": {"retrieval.jpeg"},
+    "openvino": {"retrieval.openvino_runtime"},
+    "nncf": {"retrieval.openvino_runtime"},
+    "onnxruntime": {"retrieval.onnx_runtime"},
+    "platformdirs": {"retrieval.conversions"},
 }
 
 

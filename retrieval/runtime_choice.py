@@ -1,0 +1,266 @@
+"""Which runtime an embedder uses here: measured once on the user's own pictures, remembered, and held to the bound.
+
+Drift is the cosine between a runtime's vectors and those of the float32 reference for the same pixels.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from retrieval.errors import EmbedderError, InputError, MissingExtraError
+from retrieval.machine import fingerprint
+from retrieval.runtimes import AUTO, REFERENCE, RUNTIMES, Runtime, Site, build_runtime, missing_module, variants
+
+if TYPE_CHECKING:
+    from retrieval.network import Network
+
+MEAN_BOUND: Final = 0.999
+MIN_BOUND: Final = 0.995
+MEASURE_FROM: Final = 1000
+"""Images still to embed from which measuring pays for itself; below, what is not remembered is the reference."""
+SAMPLE: Final = 32
+"""Images that drift is taken on and speed is measured with."""
+FEWEST: Final = 8
+"""Images below which nothing is measured or remembered."""
+SECONDS: Final = 0.5
+DISTRIBUTIONS: Final = ("lookalike", "torch", "openvino", "onnxruntime", "tensorrt")
+
+logger: Final = logging.getLogger("lookalike")
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Cosine to the reference, over a sample.
+
+    Attributes:
+        mean: in [-1, 1].
+        minimum: of the picture that drifts farthest.
+    """
+
+    mean: float
+    minimum: float
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the vectors may stand for the reference's."""
+        return self.mean >= MEAN_BOUND and self.minimum >= MIN_BOUND  # false for NaN
+
+    def __str__(self) -> str:
+        return f"mean cosine {self.mean:.5f}, minimum {self.minimum:.5f}"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One runtime, tried on this machine.
+
+    Attributes:
+        runtime: a key of ``RUNTIMES``.
+        at_once: calls side by side.
+        images_per_s: 0 when it failed.
+        mean: cosine to the reference.
+        minimum: likewise.
+        build_s: seconds until it was ready, conversion included.
+        failure: why it cannot be used; None when it can.
+    """
+
+    runtime: str
+    at_once: int
+    images_per_s: float = 0.0
+    mean: float = 0.0
+    minimum: float = 0.0
+    build_s: float = 0.0
+    failure: str | None = None
+
+    @property
+    def usable(self) -> bool:
+        """Whether it ran and kept to the bound."""
+        return self.failure is None and Drift(self.mean, self.minimum).bounded
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The runtime in use, and why.
+
+    Attributes:
+        runtime: a key of ``RUNTIMES``.
+        at_once: calls side by side.
+        why: a clause for people.
+        measured: everything that was tried, now or when it was remembered.
+    """
+
+    runtime: str
+    at_once: int
+    why: str
+    measured: tuple[Measurement, ...] = ()
+
+
+def drift(vectors: np.ndarray, reference: np.ndarray) -> Drift:
+    """Compare vectors with the reference's; both (n, dim), L2-normalised, n > 0."""
+    cosines = np.einsum("nd,nd->n", vectors.astype(np.float64), reference.astype(np.float64))
+    return Drift(float(cosines.mean()), float(cosines.min()))
+
+
+def choose(
+    wanted: str,
+    network: Network,
+    site: Site,
+    *,
+    sample: np.ndarray,
+    expected: int,
+    notice: Callable[[str], object] = lambda _: None,
+) -> tuple[Runtime, Choice]:
+    """Build the runtime that is wanted, or the best one, and hold it to the bound.
+
+    Args:
+        wanted: "auto" or a key of ``RUNTIMES``, as ``resolve`` gave it.
+        network: the float32 network.
+        site: where it runs.
+        sample: (n, height, width, 3) uint8 pixels of the user, n > 0.
+        expected: images that will be embedded, as far as is known.
+        notice: told in a sentence what is being done, when it takes seconds.
+
+    Raises:
+        EmbedderError: the runtime asked for drifts beyond the bound on these pictures.
+        InputError: the runtime asked for has to be calibrated, and was not.
+    """
+    sample = sample[:SAMPLE]
+    reference = build_runtime(REFERENCE, network, site)
+    expected_vectors = _embed(reference, sample)
+    if wanted == AUTO:
+        choice = remembered(site)
+        if choice is None and expected >= MEASURE_FROM and len(sample) >= FEWEST:
+            notice("measuring which runtime is fastest here (once for this embedder)")
+            choice = best(measure(network, site, sample=sample))
+            remember(site, choice)
+        if choice is None:
+            choice = Choice(REFERENCE, 1, "the reference; others are tried once there are a thousand images to embed")
+    else:
+        choice = Choice(wanted, 1, "asked for", _remembered_measurements(site))
+        faster = [m for m in choice.measured if m.runtime == wanted and m.failure is None]
+        if faster:
+            choice = Choice(wanted, max(faster, key=lambda m: m.images_per_s).at_once, "asked for", choice.measured)
+    if choice.runtime == REFERENCE:
+        return reference, choice
+    try:
+        runtime = build_runtime(choice.runtime, network, _at(site, choice.at_once))
+        vectors = _embed(runtime, sample)
+    except (InputError, MissingExtraError):
+        raise
+    except Exception as error:  # a runtime's library raises of everything
+        logger.warning("the runtime %s cannot be used (%s); %s is used instead", choice.runtime, error, REFERENCE)
+        return reference, Choice(REFERENCE, 1, f"{choice.runtime} cannot be used", choice.measured)
+    found = drift(vectors, expected_vectors)
+    if RUNTIMES[choice.runtime].bounded and not found.bounded:
+        what = f"the runtime {choice.runtime} drifts beyond the bound on these pictures ({found})"
+        if wanted != AUTO:
+            raise EmbedderError(f"{what}: at least {MEAN_BOUND} and {MIN_BOUND} are needed; choose --runtime auto")
+        logger.warning("%s; %s is used instead", what, REFERENCE)
+        return reference, Choice(REFERENCE, 1, f"{choice.runtime} drifts too far", choice.measured)
+    return runtime, Choice(choice.runtime, choice.at_once, f"{choice.why}, {found}", choice.measured)
+
+
+def measure(
+    network: Network, site: Site, *, sample: np.ndarray, names: tuple[str, ...] | None = None
+) -> tuple[Measurement, ...]:
+    """Try runtimes on a sample: speed and drift of each.
+
+    Args:
+        network: the float32 network.
+        site: where it runs.
+        sample: (n, height, width, 3) uint8, n > 0.
+        names: keys of ``RUNTIMES``; None: those that ``auto`` tries.
+    """
+    reference = _embed(build_runtime(REFERENCE, network, site), sample)
+    tried = variants(site.device) if names is None else [(name, 1) for name in names]
+    found = []
+    for name, at_once in tried:
+        began = time.perf_counter()
+        try:
+            runtime = build_runtime(name, network, _at(site, at_once))
+            vectors = _embed(runtime, sample)
+            ready = time.perf_counter() - began
+            away = drift(vectors, reference)
+            found.append(Measurement(name, at_once, _speed(runtime, sample), away.mean, away.minimum, ready))
+        except Exception as error:
+            found.append(Measurement(name, at_once, failure=f"{type(error).__name__}: {error}"[:300]))
+    return tuple(found)
+
+
+def best(measured: tuple[Measurement, ...]) -> Choice:
+    """Choose the fastest of the usable ones; the reference is always among them."""
+    usable = [m for m in measured if m.usable]
+    fastest = max(usable, key=lambda m: m.images_per_s)
+    reference = max(m.images_per_s for m in usable if m.runtime == REFERENCE)
+    ratio = fastest.images_per_s / reference
+    why = f"the fastest of {len({m.runtime for m in measured})} tried here, {ratio:.1f}x {REFERENCE}"
+    return Choice(fastest.runtime, fastest.at_once, why, measured)
+
+
+def remember(site: Site, choice: Choice) -> bool:
+    """Keep a choice for this machine and these versions; says whether that worked."""
+    note: dict[str, Any] = {**asdict(choice), "date": datetime.now(UTC).isoformat(timespec="seconds")}
+    return site.conversions.write(_note_name(site), note)
+
+
+def remembered(site: Site) -> Choice | None:
+    """The choice made on this machine with these versions, unless its packages have gone since."""
+    note = site.conversions.read(_note_name(site))
+    try:
+        assert note is not None
+        measured = tuple(Measurement(**row) for row in note["measured"])
+        choice = Choice(str(note["runtime"]), int(note["at_once"]), str(note["why"]), measured)
+        assert choice.runtime in RUNTIMES and choice.at_once >= 1
+    except (AssertionError, KeyError, TypeError, ValueError):
+        return None  # made anew by the next run that measures
+    return choice if missing_module(choice.runtime) is None else None
+
+
+def _remembered_measurements(site: Site) -> tuple[Measurement, ...]:
+    choice = remembered(site)
+    return choice.measured if choice else ()
+
+
+def _note_name(site: Site) -> str:
+    device = site.device
+    if device != "cpu":
+        import torch
+
+        device = torch.cuda.get_device_name(device)
+    return f"runtime-{fingerprint(DISTRIBUTIONS, device)}"
+
+
+def _at(site: Site, at_once: int) -> Site:
+    return Site(site.device, site.conversions, at_once, site.sample)
+
+
+def _embed(runtime: Runtime, pixels: np.ndarray) -> np.ndarray:
+    return np.concatenate([runtime.run(part) for part in _parts(runtime, pixels)])
+
+
+def _parts(runtime: Runtime, pixels: np.ndarray) -> list[np.ndarray]:
+    return [pixels[start : start + runtime.batch] for start in range(0, len(pixels), runtime.batch)]
+
+
+def _speed(runtime: Runtime, sample: np.ndarray) -> float:
+    """Images/s over at least ``SECONDS``, the best round: others may use the machine meanwhile."""
+    parts = [part for part in _parts(runtime, sample) if len(part) == runtime.batch] or [sample]
+    images = sum(len(part) for part in parts)
+    best_rate = 0.0
+    with ThreadPoolExecutor(runtime.at_once) as pool:
+        began = time.perf_counter()
+        while True:
+            start = time.perf_counter()
+            for _ in pool.map(runtime.run, parts):
+                pass
+            now = time.perf_counter()
+            best_rate = max(best_rate, images / (now - start))
+            if now - began >= SECONDS:
+                return best_rate
