@@ -16,14 +16,15 @@ from __future__ import annotations
 import contextlib
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
 from indexer import view
+from indexer.embeds import Embeds
 from indexer.files import read_json, sweep, write_bytes, write_json
 from indexer.index import VectorIndex
 from indexer.items import ITEMS_SCHEMA, REJECTED_SCHEMA, VersionedTable
@@ -32,46 +33,6 @@ from indexer.vectors import VectorCache
 from retrieval.errors import CatalogueError, DamagedError, InputError, NotFoundError
 
 FORMAT: Final = 1
-
-
-class Embeds(Protocol):
-    """What a catalogue asks of an embedder.
-
-    Attributes:
-        digest: names the embedder; equal digests give equal vectors.
-        dim: length of a vector.
-        image_size: shorter side, in pixels, that it resizes a picture to: decoding may stop at twice that.
-    """
-
-    digest: str
-    dim: int
-    image_size: int
-
-    @property
-    def runtime(self) -> str:
-        """What computes the vectors; final once tuned."""
-        ...
-
-    @property
-    def at_once(self) -> int:
-        """Calls of ``embed`` side by side that still add speed; final once tuned."""
-        ...
-
-    def prepare(self, image: np.ndarray) -> np.ndarray:
-        """Bring a (height, width, 3) uint8 picture to the size the network takes."""
-        ...
-
-    def tune(self, sample: Sequence[np.ndarray], *, expected: int, notice: Callable[[str], object]) -> object:
-        """Choose how to compute, from some of the ``expected`` pictures, prepared; once, before a long run."""
-        ...
-
-    def embed(self, images: Sequence[np.ndarray], *, prepared: bool = False) -> np.ndarray:
-        """Embed (height, width, 3) uint8 pictures: (n, dim) float32, L2-normalised."""
-        ...
-
-    def save(self, folder: Path, *, write: Callable[[Path, bytes], object]) -> None:
-        """Write its files to ``folder`` with ``write``."""
-        ...
 
 
 class Catalogue:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from indexer.opening import open_or_create
 from indexer.options import CATALOGUE, DEVICE, JSON, RUNTIME, echo_json, notice, printable, progress_bar, source_options
 from retrieval.errors import InputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from indexer.catalogue import Catalogue
     from retrieval.manifest import Manifest
 
 
@@ -66,7 +66,7 @@ def index(
 
     keep_apart(catalogue, source)
     manifest = _read(source, reading)
-    with _open_or_create(
+    with open_or_create(
         catalogue, backbone, weights, pooling, device, runtime, index=index_spec, name=name, note=note
     ) as opened:
         profile = Profile() if profiled else NO_PROFILE
@@ -334,61 +334,6 @@ def keep_apart(catalogue: Path, source: Path) -> None:
     """Raise InputError where a catalogue would lie inside the folder it is made from, and be read as a part of it."""
     if source.is_dir() and catalogue.resolve().is_relative_to(source.resolve()):
         raise InputError(f"the catalogue {catalogue} would lie inside the folder {source}; put it somewhere else")
-
-
-def _open_or_create(
-    path: Path,
-    backbone: str | None,
-    weights: Path | None,
-    pooling: str | None,
-    device: str,
-    runtime: str,
-    **about: str | None,
-) -> Catalogue:
-    from indexer.catalogue import Catalogue
-    from indexer.index import check_spec
-    from indexer.place import ABOUT_FILE, check_place
-
-    given = {key: value for key, value in about.items() if value is not None}
-    spec = given.get("index")
-    if not (path / ABOUT_FILE).exists():
-        # What can be refused without loading the network is refused first.
-        check_place(path.absolute())
-        if spec is not None:
-            check_spec(spec)
-        from retrieval.backbones import DEFAULT_BACKBONE
-        from retrieval.embedder import Embedder
-
-        embedder = Embedder.create(
-            backbone or DEFAULT_BACKBONE, weights=weights, pooling=pooling or "native", device=device, runtime=runtime
-        )
-        if spec is not None:
-            _try_index(spec, embedder.dim, device)
-        return Catalogue.create(path, embedder, device=device, **given)
-    from retrieval.model_card import model_card
-
-    opened = Catalogue.open(path, device=device, runtime=runtime)
-    card = model_card(path / "embedder" / opened.digest, opened.digest)
-    for what, wanted in (("backbone", backbone), ("pooling", pooling)):
-        if wanted is not None and wanted != card[what]:
-            raise InputError(
-                f"{path} was made with {what} {card[what]}, not {wanted}; make a new catalogue for another embedder"
-            )
-    if weights is not None:
-        raise InputError(f"{path} has its weights already; make a new catalogue for others")
-    if spec is not None:
-        _try_index(spec, opened.dim, device)
-    if given:
-        with opened.writing():
-            opened.set_about(**given)
-    return opened
-
-
-def _try_index(spec: str, dim: int, device: str) -> None:
-    """Build an empty index, so that a specification that cannot be is refused before anything is embedded."""
-    from indexer.index import INDEX_KINDS, index_kind
-
-    INDEX_KINDS[index_kind(spec)].build(dim, spec, device)
 
 
 def _check_page(path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-from indexer.catalogue import Embeds
+from indexer.embeds import Embeds
 from indexer.profile import NO_PROFILE, Profile
 from retrieval.errors import ImageError
 from retrieval.images import decode, measure

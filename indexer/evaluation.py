@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from indexer.catalogue import Catalogue, Embeds
+from indexer.catalogue import Catalogue
+from indexer.embeds import Embeds
 from indexer.ingest import COMMIT_EVERY
 from indexer.pipeline import Outcome, embed_uris
 from retrieval.errors import InputError

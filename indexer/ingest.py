@@ -17,7 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from indexer.catalogue import Catalogue, Embeds
+from indexer.catalogue import Catalogue
+from indexer.embeds import Embeds
 from indexer.items import ITEMS_SCHEMA, REJECTED_SCHEMA, fit_columns
 from indexer.pipeline import Outcome, embed_uris
 from indexer.profile import NO_PROFILE, Profile

@@ -17,8 +17,8 @@ from typing import Final
 
 import numpy as np
 
-from indexer.catalogue import Embeds
 from indexer.decoding import DecodeAhead, Decoded, Memory, Outcome
+from indexer.embeds import Embeds
 from indexer.profile import NO_PROFILE, Profile
 from indexer.vectors import VectorCache
 from retrieval.sources import ImageSource
@@ -139,7 +139,7 @@ class _Embedding:
     def __exit__(self, *_: object) -> None:
         self.finish()
         self._gatherer.join()
-        for thread in self._embedders:
+        for _thread in self._embedders:
             self._tasks.put(None)
         for thread in self._embedders:
             thread.join()

@@ -26,7 +26,7 @@ from retrieval.errors import DamagedError, EmbedderError, InputError
 from retrieval.memory import keep_freed_memory
 from retrieval.network import Network
 from retrieval.pooling import POOLINGS
-from retrieval.runtime_choice import SAMPLE, Choice, choose
+from retrieval.runtime_choice import SAMPLE, Choice, Measurement, best, choose, measure, remember
 from retrieval.runtimes import AUTO, REFERENCE, Site, resolve
 
 MODEL_FILE: Final = "model.json"
@@ -181,7 +181,7 @@ class Embedder:
 
         Args:
             sample: prepared pictures of the user, at least one; 32 are enough, 64 to calibrate 8-bit numbers.
-            expected: pictures that will be embedded; with a thousand, runtimes that were never tried here are tried.
+            expected: pictures that will be embedded; with 500, runtimes are tried if that was not done here before.
             notice: told in a sentence what is being done, when it takes seconds.
 
         Raises:
@@ -198,6 +198,27 @@ class Embedder:
                 self._run = Coalescer(runtime.run, at_once=runtime.at_once, batch=runtime.batch)
                 self._choice = replace(choice, at_once=runtime.at_once)
             return self._choice
+
+    def measure(
+        self,
+        sample: Sequence[np.ndarray],
+        *,
+        names: Sequence[str] | None = None,
+        on_done: Callable[[Measurement], object] = lambda _: None,
+    ) -> Choice:
+        """Try runtimes and remember the best of them for this machine; what is in use here does not change.
+
+        Args:
+            sample: prepared pictures, at least one.
+            names: keys of ``RUNTIMES``; None: those that "auto" tries. Named ones are shown and not remembered.
+            on_done: called with each measurement.
+        """
+        pixels = np.stack(sample)
+        site = Site(self.device, self._conversions, sample=pixels)
+        choice = best(measure(self._network, site, sample=pixels[:SAMPLE], names=names, on_done=on_done))
+        if names is None:
+            remember(site, choice)
+        return choice
 
     def embed(self, images: Sequence[np.ndarray], *, prepared: bool = False) -> np.ndarray:
         """Embed pictures.

@@ -117,6 +117,7 @@ def _quantised(network: Network, site: Site) -> Any:
             import nncf
 
             nncf.set_log_level(logging.ERROR)
+            logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # "no CUDA runtime is found"
             images: Iterable[np.ndarray] = [image[None] for image in site.sample[:CALIBRATION]]
             transformer = hasattr(network.backbone, "blocks") and hasattr(network.backbone, "patch_embed")
             quantised = nncf.quantize(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MEAN_BOUND: Final = 0.999
 MIN_BOUND: Final = 0.995
-MEASURE_FROM: Final = 1000
+MEASURE_FROM: Final = 500
 """Images still to embed from which measuring pays for itself; below, what is not remembered is the reference."""
 SAMPLE: Final = 32
 """Images that drift is taken on and speed is measured with."""
@@ -141,7 +141,9 @@ def choose(
             choice = best(measure(network, site, sample=sample))
             remember(site, choice)
         if choice is None:
-            choice = Choice(REFERENCE, 1, "the reference; others are tried once there are a thousand images to embed")
+            choice = Choice(
+                REFERENCE, 1, f"the reference; others are tried once there are {MEASURE_FROM} images to embed"
+            )
     else:
         choice = Choice(wanted, 1, "asked for", _remembered_measurements(site))
         faster = [m for m in choice.measured if m.runtime == wanted and m.failure is None]
@@ -168,7 +170,12 @@ def choose(
 
 
 def measure(
-    network: Network, site: Site, *, sample: np.ndarray, names: tuple[str, ...] | None = None
+    network: Network,
+    site: Site,
+    *,
+    sample: np.ndarray,
+    names: Sequence[str] | None = None,
+    on_done: Callable[[Measurement], object] = lambda _: None,
 ) -> tuple[Measurement, ...]:
     """Try runtimes on a sample: speed and drift of each.
 
@@ -177,11 +184,11 @@ def measure(
         site: where it runs.
         sample: (n, height, width, 3) uint8, n > 0.
         names: keys of ``RUNTIMES``; None: those that ``auto`` tries.
+        on_done: called with each measurement.
     """
     reference = _embed(build_runtime(REFERENCE, network, site), sample)
-    tried = variants(site.device) if names is None else [(name, 1) for name in names]
-    found = []
-    for name, at_once in tried:
+    found: list[Measurement] = []
+    for name, at_once in variants(site.device, names):
         began = time.perf_counter()
         try:
             runtime = build_runtime(name, network, _at(site, at_once))
@@ -191,16 +198,19 @@ def measure(
             found.append(Measurement(name, at_once, _speed(runtime, sample), away.mean, away.minimum, ready))
         except Exception as error:
             found.append(Measurement(name, at_once, failure=f"{type(error).__name__}: {error}"[:300]))
+        on_done(found[-1])
     return tuple(found)
 
 
 def best(measured: tuple[Measurement, ...]) -> Choice:
-    """Choose the fastest of the usable ones; the reference is always among them."""
+    """Choose the fastest of those that ran and kept to the bound; the reference where there are none."""
     usable = [m for m in measured if m.usable]
+    if not usable:
+        return Choice(REFERENCE, 1, "the reference", measured)
     fastest = max(usable, key=lambda m: m.images_per_s)
-    reference = max(m.images_per_s for m in usable if m.runtime == REFERENCE)
-    ratio = fastest.images_per_s / reference
-    why = f"the fastest of {len({m.runtime for m in measured})} tried here, {ratio:.1f}x {REFERENCE}"
+    reference = [m.images_per_s for m in usable if m.runtime == REFERENCE]
+    ratio = f", {fastest.images_per_s / reference[0]:.1f}x {REFERENCE}" if reference else ""
+    why = f"the fastest of {len({m.runtime for m in measured})} tried here{ratio}"
     return Choice(fastest.runtime, fastest.at_once, why, measured)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -173,11 +173,14 @@ def build_runtime(name: str, network: Network, site: Site) -> Runtime:
     return build(network, site)
 
 
-def variants(device: str) -> list[tuple[str, int]]:
-    """The runtimes that ``auto`` tries on a device, each with the calls side by side to try; the reference first."""
+def variants(device: str, names: Sequence[str] | None = None) -> list[tuple[str, int]]:
+    """List what to try on a device: runtimes, each with the numbers of calls side by side.
+
+    Args:
+        device: where.
+        names: keys of ``RUNTIMES``; None: those that ``auto`` tries and that are installed, the reference first.
+    """
     kind = device.split(":")[0]
-    found = []
-    for name, row in RUNTIMES.items():
-        if kind in row.tried and missing_module(name) is None:
-            found += [(name, at_once) for at_once in sorted({1, cores()} if row.streams else {1})]
-    return found
+    if names is None:
+        names = [name for name, row in RUNTIMES.items() if kind in row.tried and missing_module(name) is None]
+    return [(name, at_once) for name in names for at_once in sorted({1, cores()} if RUNTIMES[name].streams else {1})]

@@ -24,6 +24,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "verify": ("indexer.cli:verify", "Check that a catalogue is as it was written."),
     "rejected": ("indexer.cli:rejected", "List the inputs that are no items, with the reasons."),
     "serve": ("webui.serve:serve", "Open a catalogue as a web page and JSON API."),
+    "runtimes": ("indexer.tuning:runtimes", "Try what can run the network here, and remember the fastest."),
     "doctor": ("webui.doctor:doctor", "Say what is installed and usable, and what is missing."),
 }
 """Name → where the command is, and its help in one line; importing this costs click and nothing else."""

