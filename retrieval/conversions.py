@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import tempfile
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -37,7 +38,7 @@ class Conversions:
 
     def __init__(self, digest: str, *, cache: Path | None = None) -> None:
         self.folder = (cache or cache_folder()) / digest
-        self._own: tempfile.TemporaryDirectory[str] | None = None
+        self._own: Path | None = None
 
     def fetch(self, name: str, make: Callable[[Path], object]) -> Path:
         """Give the folder of a conversion, made when it is not there or not what was written.
@@ -56,8 +57,7 @@ class Conversions:
             self.folder.mkdir(parents=True, exist_ok=True)
             made = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=self.folder))
         except OSError:  # a home that cannot be written
-            self._own = self._own or tempfile.TemporaryDirectory(prefix="lookalike-")
-            made = Path(self._own.name) / name
+            made = self._for_this_process() / name
             if not _sealed(made):
                 shutil.rmtree(made, ignore_errors=True)
                 made.mkdir()
@@ -96,8 +96,13 @@ class Conversions:
             if _sealed(kept):  # another process was faster
                 return kept
             shutil.rmtree(kept, ignore_errors=True)
-        self._own = self._own or tempfile.TemporaryDirectory(prefix="lookalike-")
-        return Path(shutil.copytree(made, Path(self._own.name) / kept.name, dirs_exist_ok=True))
+        return shutil.copytree(made, self._for_this_process() / kept.name, dirs_exist_ok=True)
+
+    def _for_this_process(self) -> Path:
+        if self._own is None:
+            self._own = Path(tempfile.mkdtemp(prefix="lookalike-"))
+            weakref.finalize(self, shutil.rmtree, self._own, ignore_errors=True)
+        return self._own
 
 
 def _make(folder: Path, make: Callable[[Path], object]) -> None:
