@@ -102,7 +102,7 @@ class Preprocessing:
 
         Returns:
             A function from (h, w, 3) uint8, C-contiguous, to (height, width, 3) uint8. torchvision's resize of 8-bit
-            pixels differs from Pillow's by at most one level here and there, and takes a sixth of the time.
+            pixels differs from Pillow's by a level here and there, and takes a sixth of the time.
         """
         enough = math.floor(self.height / self.crop_pct), math.floor(self.width / self.crop_pct)
         if self.crop_mode == "center" and enough[0] == enough[1]:

@@ -102,7 +102,7 @@ def test_preparation_is_timms_transform_to_a_level(interpolation: str, mode: str
         assert got.dtype == np.uint8
         assert got.flags.c_contiguous
         away = np.abs(got.astype(int) - expected.astype(int))
-        assert away.max() <= 1
+        assert away.max() <= (2 if mode == "squash" else 1)
         assert away.mean() < (0.3 if mode == "squash" else 0.05)  # its two passes come in another order
 
 
