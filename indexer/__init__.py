@@ -3,7 +3,9 @@
 Import from the room, not from here:
 
 - ``indexer.catalogue``: ``Catalogue``, a folder that holds items, vectors and an embedder
-- ``indexer.ingest``: read → decode → embed → commit
+- ``indexer.ingest``: read → decode → embed → commit (``indexer.decoding``, ``indexer.pipeline``); ``indexer.profile``:
+  where its time went
+- ``indexer.embeds``: what all of this asks of an embedder
 - ``indexer.search``: pictures, vectors or ids → a table of hits
 - ``indexer.index`` and ``indexer.faiss_index``: exact and FAISS indexes
 - ``indexer.items``, ``indexer.vectors``, ``indexer.files``: what stands on disk and how

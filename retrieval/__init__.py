@@ -6,10 +6,15 @@ Import from the room, not from here:
 - ``retrieval.manifest``: folder, CSV, Parquet or list → a table with a row an image
   (its kinds: ``retrieval.folders``, ``retrieval.tabular``; column roles and types: ``retrieval.columns``)
 - ``retrieval.sources``: the bytes behind a row's uri
-- ``retrieval.images``: bytes → pixels, the one decoder (with ``retrieval.formats`` and ``retrieval.colour``)
+- ``retrieval.images``: bytes → pixels, the one decoder (with ``retrieval.formats``, ``retrieval.colour`` and
+  ``retrieval.jpeg``)
 - ``retrieval.neighbours``: exact nearest neighbours by similarity (with ``retrieval.scan`` and ``retrieval.shortlist``)
 - ``retrieval.metrics`` and ``retrieval.evaluation``: Recall@K and what it rests on
 - ``retrieval.model_card``: what an embedder is, without loading it
 - ``retrieval.backbones``, ``retrieval.pooling``, ``retrieval.embedder``: images → embeddings (torch)
+- ``retrieval.runtimes`` and ``retrieval.runtime_choice``: what runs the network, how fast and how near to float32
+  (``retrieval.network``; ``retrieval.torch_runtime``, ``retrieval.openvino_runtime``, ``retrieval.onnx_runtime``)
+- ``retrieval.conversions``: converted networks, kept between runs; ``retrieval.machine``: what speed depends on here
+- ``retrieval.coalescing``: concurrent requests become batches
 - ``retrieval.datasets``: data sets we draw or read
 """
