@@ -3,13 +3,15 @@
 All contenders take the same photos from memory, in one process, in turn, round after round; each one's best round
 counts. An embedder has been created before, as when indexing, so freed memory is kept. "Input" is decoding and
 resizing to a shorter side of 256, of which the network's 224 x 224 pixels are a view; each contender resizes in its
-own best way: OpenCV's bicubic does not average, libvips' thumbnail uses Lanczos. Quality is that of the default
+own best way: OpenCV's bicubic does not average, libvips' thumbnail uses Lanczos, lookalike's is the embedder's own
+and crops as well. Quality is that of the default
 embedder, against decoding whole with Pillow; "same" is the share of photos whose pixels are the same, bit for bit.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 import importlib
 import io
@@ -42,10 +44,12 @@ class Contender:
     Attributes:
         whole: a JPEG's bytes → pixels, (height, width, 3) uint8, possibly a view; of those that can, reduced.
         small: a JPEG's bytes → the same with a shorter side of ``SIDE``.
+        prepared: whether ``small`` gives what the embedder's ``prepare`` gives, cropped.
     """
 
     whole: Callable[[bytes], np.ndarray]
     small: Callable[[bytes], np.ndarray]
+    prepared: bool = False
 
 
 def main(arguments: list[str]) -> None:
@@ -60,7 +64,6 @@ def main(arguments: list[str]) -> None:
 
     print_machine(["pillow", "simplejpeg", "torch", "torchvision"])
     judge = _Judge()
-    load = os.getloadavg()[0]
     contenders = _contenders()
     gallery, queries = (_chosen(given.source / name, given.images) for name in ("train.txt", "test.txt"))
     threads = torch.get_num_threads()
@@ -70,7 +73,7 @@ def main(arguments: list[str]) -> None:
     large = [_enlarged(data) for data in photos[:: max(1, len(photos) // given.large)][: given.large]]
     large_speeds = _measure(contenders, large, given.rounds)
     torch.set_num_threads(threads)
-    print(f"load of the machine before: {load:.1f}; with a load of its own, two threads have less than two cores")
+    print("on a machine with a load of its own, two threads have less than two cores")
     quality = {name: judge.quality(way, gallery, queries) for name, way in contenders.items()}
     print(f"\n{len(photos)} photos of the test set; Recall@1 of {judge.measured} of them in {len(gallery)} of training")
     _print(speeds, quality)
@@ -99,7 +102,10 @@ def _measure(contenders: dict[str, Contender], photos: Sequence[bytes], rounds: 
     """Give images/s of each row: decoding with 1 and 2 threads, the input with 1 and 2 threads; nan: not measured."""
     tasks: dict[tuple[str, int], Callable[[], object]] = {}
     methods = multiprocessing.get_context("spawn")  # threads are running, so nothing is forked
-    with ThreadPoolExecutor(2) as threads, ProcessPoolExecutor(2, mp_context=methods) as processes:
+    with (
+        ThreadPoolExecutor(2) as threads,
+        ProcessPoolExecutor(2, mp_context=methods, initializer=_one_thread) as processes,
+    ):
         for name, way in contenders.items():
             for place, work in enumerate((way.whole, way.small)):
                 tasks[name, 2 * place] = _alone(work, photos)
@@ -146,7 +152,7 @@ class _Judge:
     def __init__(self) -> None:
         from retrieval.embedder import Embedder
 
-        self._embedder = Embedder.create(device="cpu")
+        self._embedder = Embedder.create(device="cpu", runtime="torch")  # the reference
         self._known: dict[bytes, np.ndarray] = {}  # SHA-256 of pixels → vector, since most ways give the same pixels
         self.measured = 0  # queries whose class has a photo in the gallery
 
@@ -158,19 +164,25 @@ class _Judge:
         same = [np.array_equal(way.whole(data), reference.whole(data)) for data, _, _ in everything]
         figures = [float(np.mean(same))]
         for work in (way.whole, way.small):
-            vectors = self._vectors(work, everything)
+            vectors = self._vectors(work, everything, prepared=way.prepared and work is way.small)
             cosines = np.einsum("nd,nd->n", right, vectors)
             found = self._recall(vectors, gallery, queries) if gallery else float("nan")
             figures += [float(cosines.mean()), float(cosines.min()), found]
         return figures
 
-    def _vectors(self, work: Callable[[bytes], np.ndarray], photos: Sequence[Photo]) -> np.ndarray:
+    def _vectors(
+        self, work: Callable[[bytes], np.ndarray], photos: Sequence[Photo], *, prepared: bool = False
+    ) -> np.ndarray:
         keys = []
         for start in range(0, len(photos), 32):
             pictures = [np.array(work(data), order="C") for data, _, _ in photos[start : start + 32]]
-            names = [hashlib.sha256(repr(picture.shape).encode() + picture.tobytes()).digest() for picture in pictures]
+            names = [
+                hashlib.sha256(repr((picture.shape, prepared)).encode() + picture.tobytes()).digest()
+                for picture in pictures
+            ]
             new = {name: picture for name, picture in zip(names, pictures, strict=True) if name not in self._known}
-            self._known.update(zip(new, self._embedder.embed(list(new.values())), strict=True))
+            found = self._embedder.embed(list(new.values()), prepared=prepared)
+            self._known.update(zip(new, found, strict=True))
             keys += names
         return np.stack([self._known[key] for key in keys])
 
@@ -233,7 +245,22 @@ def _own_whole(data: bytes) -> np.ndarray:
 
 
 def _own_small(data: bytes) -> np.ndarray:
-    return _resized(Image.fromarray(decode(data, size=SIDE).pixels))
+    return _preparation()(decode(data, size=SIDE).pixels)
+
+
+@functools.cache
+def _preparation() -> Callable[[np.ndarray], np.ndarray]:
+    from retrieval.embedder import Embedder
+
+    embedder = Embedder.create(device="cpu")
+    assert embedder.image_size == SIDE
+    return embedder.prepare
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
 
 
 def _pillow(*, draft: bool) -> Contender:
@@ -310,7 +337,7 @@ def _pyvips() -> Contender:
 WAYS: dict[str, Callable[[], Contender]] = {
     REFERENCE: lambda: _pillow(draft=False),
     "Pillow, draft": lambda: _pillow(draft=True),
-    "lookalike": lambda: Contender(_own_whole, _own_small),
+    "lookalike": lambda: Contender(_own_whole, _own_small, prepared=True),
     "simplejpeg": _simplejpeg,
     "PyTurboJPEG": _pyturbojpeg,
     "OpenCV": _opencv,
