@@ -1,4 +1,4 @@
-"""The command ``runtimes``: what can run a catalogue's network here, how fast, and how near to the reference."""
+"""Tuning to a catalogue's own images, and the command ``runtimes``: what can run its network here, and how fast."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from indexer.catalogue import Catalogue
-    from retrieval.embedder import Embedder
+    from indexer.embeds import Embeds
     from retrieval.runtime_choice import Measurement
 
 SAMPLE = 64
@@ -47,7 +47,7 @@ def runtimes(catalogue: Path | None, names: tuple[str, ...], device: str, as_jso
         wanted = [resolve(name, embedder.device) for name in names] or None
         if wanted and AUTO in wanted:
             raise InputError("auto is what is measured here; leave --runtime away, or name others")
-        sample = _sample(opened, embedder)
+        sample = pictures_of(opened, embedder)
         if not as_json:
             click.echo(f"{len(sample)} images of {catalogue}, on {embedder.device}")
             click.echo("runtime             at once  images/s   mean cosine     least   ready after")
@@ -59,8 +59,12 @@ def runtimes(catalogue: Path | None, names: tuple[str, ...], device: str, as_jso
         click.echo(f"\n{choice.runtime} is used from now on: {choice.why}")
 
 
-def _sample(catalogue: Catalogue, embedder: Embedder) -> list[np.ndarray]:
-    """Read some of a catalogue's images, spread over it, and bring them to the network's size."""
+def pictures_of(catalogue: Catalogue, embedder: Embeds) -> list[np.ndarray]:
+    """Read some of a catalogue's images, spread over it, and bring them to the network's size.
+
+    Raises:
+        InputError: not one can be read.
+    """
     from retrieval.errors import ImageError
     from retrieval.images import decode
     from retrieval.sources import ImageSource

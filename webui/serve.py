@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from indexer.options import CATALOGUE, DEVICE, JSON, RUNTIME, echo_json
-from retrieval.errors import InputError
+from retrieval.errors import InputError, LookalikeError
 from webui.settings import SETTINGS
+
+if TYPE_CHECKING:
+    from indexer.catalogue import Catalogue
 
 
 def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -50,6 +55,20 @@ def check_port(host: str, port: int) -> None:
             raise InputError(f"port {port} of {host} is in use; choose another with --port")
 
 
+def warm_up(catalogue: Catalogue) -> None:
+    """Load the network and settle what runs it, so that the first search does not wait for that."""
+    from indexer.tuning import pictures_of
+
+    try:
+        embedder = catalogue.embedder()
+        sample = pictures_of(catalogue, embedder)
+        embedder.tune(sample, expected=len(sample), notice=lambda _: None)
+    except InputError:
+        return  # an empty catalogue, or photos that have moved: the first search does it
+    except LookalikeError as error:
+        logging.getLogger("lookalike").warning("searching by picture will not work: %s", error)
+
+
 def run(
     path: Path,
     *,
@@ -67,6 +86,7 @@ def run(
     from webui.server import listen
 
     with Catalogue.open(path, device=device, runtime=runtime) as opened:
+        threading.Thread(target=warm_up, args=(opened,), name="warm-up", daemon=True).start()
         app = create_app(opened, **settings)
         server = listen(app, host, port)
         address = f"http://{'localhost' if host in ('0.0.0.0', '::') else host}:{server.effective_port}/"  # noqa: S104
