@@ -215,7 +215,7 @@ def evaluate(
             manifest = _read(queries, reading)
             with progress_bar("queries") as progress:
                 report, refused = evaluate_catalogue(
-                    opened, queries=manifest, label=label, ks=wanted, progress=progress
+                    opened, queries=manifest, label=label, ks=wanted, progress=progress, notice=notice
                 )
     if as_json:
         echo_json({**report.to_dict(), "rejected": refused.to_pylist()})
@@ -224,6 +224,7 @@ def evaluate(
     click.echo(
         f"{report.protocol}\nembedder {card['tag'] or card['backbone']}, {card['pooling']} pooling, "
         f"{card['dim']} dimensions, {card['image_size']} px, digest {card['digest'][:12]}\n"
+        f"vectors by {' and '.join(card['runtimes'])}\n"
     )
     click.echo("   K   Recall@K   95 % interval over classes")
     for k, value in report.recall.items():

@@ -27,6 +27,7 @@ def evaluate_catalogue(
     ks: Sequence[int] = KS,
     embedder: Embeds | None = None,
     progress: Callable[[int, int, int], object] = lambda done, total, rejected: None,
+    notice: Callable[[str], object] = lambda _: None,
 ) -> tuple[Report, pa.Table]:
     """Measure Recall@K by exact search, whatever index the catalogue has.
 
@@ -40,9 +41,11 @@ def evaluate_catalogue(
         ks: values of K.
         embedder: the catalogue's own when None.
         progress: called with images done, images in all, images rejected so far.
+        notice: told what takes long before the first query is embedded.
 
     Returns:
-        The report, and the queries that were refused (columns ``uri``, ``reason``).
+        The report, whose card of the embedder also says how many vectors each runtime computed (``runtimes``), and
+        the queries that were refused (columns ``uri``, ``reason``).
 
     Raises:
         InputError: there is nothing to measure, or the queries have no such column.
@@ -55,16 +58,18 @@ def evaluate_catalogue(
     if lost:
         raise InputError(f"{lost} items of {catalogue.path} have no vector; index their source again first")
     gallery = Labelled(vectors, items.column("id").to_pylist(), _labels(items, label))
-    card = model_card(catalogue.path / "embedder" / catalogue.digest, catalogue.digest)
+    folder = catalogue.path / "embedder" / catalogue.digest
     if queries is None:
         how = f"leave-one-out within {catalogue.path.name}, class = {label}, exact search"
+        card = {**model_card(folder, catalogue.digest), "runtimes": catalogue.vectors.runtimes()}
         return evaluate(
             gallery, gallery, protocol=how, embedder=card, ks=ks, device=catalogue.device
         ), REJECTED_SCHEMA.empty_table()
     if label not in queries.table.column_names:
         raise InputError(f"the queries have no column {label!r}; they have {', '.join(queries.table.column_names)}")
     known = dict(zip(items.column("id").to_pylist(), items.column("sha256").to_pylist(), strict=True))
-    given, refused = _embed(catalogue, queries, embedder or catalogue.embedder(), label, known, progress)
+    given, refused = _embed(catalogue, queries, embedder or catalogue.embedder(), label, known, progress, notice)
+    card = {**model_card(folder, catalogue.digest), "runtimes": catalogue.vectors.runtimes()}
     how = f"queries of {queries.listing.name} against {catalogue.path.name}, class = {label}, exact search"
     return evaluate(given, gallery, protocol=how, embedder=card, ks=ks, device=catalogue.device), refused
 
@@ -76,6 +81,7 @@ def _embed(
     label: str,
     known: dict[str, bytes],
     progress: Callable[[int, int, int], object],
+    notice: Callable[[str], object],
 ) -> tuple[Labelled, pa.Table]:
     outcomes: list[Outcome] = []
     total = queries.table.num_rows + queries.rejected.num_rows
@@ -88,7 +94,8 @@ def _embed(
 
     with catalogue.writing(), ImageSource(queries.root) as source:
         uris = queries.table.column("uri").to_pylist()
-        for chunk in embed_uris(source, uris, embedder, catalogue.vectors, chunk=COMMIT_EVERY, on_done=on_done):
+        cache = catalogue.vectors
+        for chunk in embed_uris(source, uris, embedder, cache, chunk=COMMIT_EVERY, on_done=on_done, notice=notice):
             outcomes.extend(chunk)
         catalogue.vectors.compact()
     good = [outcome for outcome in outcomes if outcome.reason is None]
