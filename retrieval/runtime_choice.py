@@ -43,15 +43,17 @@ class Drift:
     Attributes:
         mean: in [-1, 1].
         minimum: of the picture that drifts farthest.
+        images: how many pictures that was taken on.
     """
 
     mean: float
     minimum: float
+    images: int = SAMPLE
 
     @property
     def bounded(self) -> bool:
-        """Whether the vectors may stand for the reference's."""
-        return self.mean >= MEAN_BOUND and self.minimum >= MIN_BOUND  # false for NaN
+        """Whether the vectors may stand for the reference's; of a few pictures the mean says nothing yet."""
+        return self.minimum >= MIN_BOUND and (self.mean >= MEAN_BOUND or self.images < FEWEST)  # false for NaN
 
     def __str__(self) -> str:
         return f"mean cosine {self.mean:.5f}, minimum {self.minimum:.5f}"
@@ -105,7 +107,7 @@ class Choice:
 def drift(vectors: np.ndarray, reference: np.ndarray) -> Drift:
     """Compare vectors with the reference's; both (n, dim), L2-normalised, n > 0."""
     cosines = np.einsum("nd,nd->n", vectors.astype(np.float64), reference.astype(np.float64))
-    return Drift(float(cosines.mean()), float(cosines.min()))
+    return Drift(float(cosines.mean()), float(cosines.min()), len(cosines))
 
 
 def choose(

@@ -232,3 +232,17 @@ def test_drift_is_the_cosine_a_picture(count: int, dim: int, seed: int) -> None:
 )
 def test_the_bound(mean: float, minimum: float, bounded: bool) -> None:
     assert Drift(mean, minimum).bounded is bounded
+
+
+def test_a_single_query_is_held_to_the_minimum_alone(site: Site, built: dict[str, Any]) -> None:
+    built["openvino"] = Fake(0.998)
+
+    def run(count: int) -> Any:
+        return choose("openvino", object(), site, sample=SAMPLE[:count], expected=count)  # type: ignore[arg-type]
+
+    assert run(1)[1].runtime == run(7)[1].runtime == "openvino"
+    with pytest.raises(EmbedderError, match="drifts"):
+        run(8)
+    built["openvino"] = Fake(0.9949)
+    with pytest.raises(EmbedderError, match="drifts"):
+        run(1)
