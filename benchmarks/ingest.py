@@ -1,4 +1,4 @@
-"""How fast is ``lookalike index`` beside other ways to the same vectors, how near its parts alone, does its memory grow?
+"""How fast is ``lookalike index`` beside other ways to the same vectors, and how near to its parts alone?
 
 Contenders: ``lookalike index`` with the runtime that ``auto`` measured and remembered, the same with a runtime asked
 for, a plain timm + DataLoader + FAISS script, and imagededup and clip-retrieval (``benchmarks.peers``). Every one is a
@@ -82,7 +82,7 @@ def main(arguments: list[str]) -> None:
         CONTENDERS[given.contender](given.list, given.out)
         return
     print_machine(["torch", "timm", "openvino", "onnxruntime", "pillow", "faiss-cpu", "deltalake", "pyarrow"])
-    print(f"{given.images} photos of {given.source.name}, {given.rounds} rounds, best of each")
+    print(f"{given.images} photos of {given.source.name}, best of {given.rounds} rounds")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["LOOKALIKE_CACHE"] = str(Path(folder, "cache"))
         _compare(given, Path(folder))
@@ -114,10 +114,10 @@ def _compare(given: argparse.Namespace, folder: Path) -> None:
     small = _run(OWN, lists["quarter"], folder / "small", given)
     measured = _run(PARTS, lists["all"], folder / "parts", given).said
 
-    print(f"\n{'contender':28s} {'seconds':>8s} {'images/s':>9s} {'peak MiB':>9s} {'ratio':>7s}  runtime")
+    print(f"\n{'contender':34s} {'seconds':>8s} {'images/s':>9s} {'peak MiB':>9s} {'ratio':>7s}  runtime")
     for name, run in best.items():
         print(
-            f"{name:28s} {run.seconds:8.1f} {given.images / run.seconds:9.1f} {run.memory:9.0f} "
+            f"{name:34s} {run.seconds:8.1f} {given.images / run.seconds:9.1f} {run.memory:9.0f} "
             f"{run.seconds / best[OWN].seconds:6.2f}x  {run.said.get('runtime', '')}"
         )
     print(f"\nratio: images/s of {OWN} divided by the contender's; goal {GOAL_PLAIN:g}x for the plain script: ", end="")
