@@ -11,45 +11,23 @@ embedder, against decoding whole with Pillow; "same" is the share of photos whos
 from __future__ import annotations
 
 import argparse
-import functools
 import hashlib
-import importlib
 import io
 import multiprocessing
-import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from benchmarks._decoders import REFERENCE, Contender, contenders, one_thread, own_small, own_whole
 from benchmarks.machine import photo_folder, print_machine
 from retrieval.evaluation import Labelled, evaluate
-from retrieval.images import decode
 from retrieval.manifest import read_manifest
 
-SIDE = 256
 LARGE = (3000, 4000)
-REFERENCE = "Pillow, whole"
-
-
-@dataclass(frozen=True)
-class Contender:
-    """A way from a file to an array.
-
-    Attributes:
-        whole: a JPEG's bytes → pixels, (height, width, 3) uint8, possibly a view; of those that can, reduced.
-        small: a JPEG's bytes → the same with a shorter side of ``SIDE``.
-        prepared: whether ``small`` gives what the embedder's ``prepare`` gives, cropped.
-    """
-
-    whole: Callable[[bytes], np.ndarray]
-    small: Callable[[bytes], np.ndarray]
-    prepared: bool = False
 
 
 def main(arguments: list[str]) -> None:
@@ -64,22 +42,22 @@ def main(arguments: list[str]) -> None:
 
     print_machine(["pillow", "simplejpeg", "torch", "torchvision"])
     judge = _Judge()
-    contenders = _contenders()
+    ways = contenders()
     gallery, queries = (_chosen(given.source / name, given.images) for name in ("train.txt", "test.txt"))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # of each contender's own; the threads that are compared are ours
     photos = [data for data, _, _ in queries]
-    speeds = _measure(contenders, photos, given.rounds)
+    speeds = _measure(ways, photos, given.rounds)
     large = [_enlarged(data) for data in photos[:: max(1, len(photos) // given.large)][: given.large]]
-    large_speeds = _measure(contenders, large, given.rounds)
+    large_speeds = _measure(ways, large, given.rounds)
     torch.set_num_threads(threads)
     print("on a machine with a load of its own, two threads have less than two cores")
-    quality = {name: judge.quality(way, gallery, queries) for name, way in contenders.items()}
+    quality = {name: judge.quality(way, gallery, queries) for name, way in ways.items()}
     print(f"\n{len(photos)} photos of the test set; Recall@1 of {judge.measured} of them in {len(gallery)} of training")
     _print(speeds, quality)
     print(f"\n{len(large)} photos enlarged to {LARGE[0]} x {LARGE[1]}, of {len(large[0]) / 2**20:.1f} MiB")
     unlabelled = [(data, str(place), "") for place, data in enumerate(large)]
-    _print(large_speeds, {name: judge.quality(way, [], unlabelled) for name, way in contenders.items()})
+    _print(large_speeds, {name: judge.quality(way, [], unlabelled) for name, way in ways.items()})
 
 
 Photo = tuple[bytes, str, str]  # file, uri, label
@@ -104,14 +82,14 @@ def _measure(contenders: dict[str, Contender], photos: Sequence[bytes], rounds: 
     methods = multiprocessing.get_context("spawn")  # threads are running, so nothing is forked
     with (
         ThreadPoolExecutor(2) as threads,
-        ProcessPoolExecutor(2, mp_context=methods, initializer=_one_thread) as processes,
+        ProcessPoolExecutor(2, mp_context=methods, initializer=one_thread) as processes,
     ):
         for name, way in contenders.items():
             for place, work in enumerate((way.whole, way.small)):
                 tasks[name, 2 * place] = _alone(work, photos)
                 tasks[name, 2 * place + 1] = _together(threads, work, photos)
         chunk = max(1, min(8, len(photos) // 4))
-        for place, work in ((1, _own_whole), (3, _own_small)):
+        for place, work in ((1, own_whole), (3, own_small)):
             tasks["lookalike, 2 processes", place] = _together(processes, work, photos, chunk)
         for task in tasks.values():
             task()
@@ -159,7 +137,7 @@ class _Judge:
     def quality(self, way: Contender, gallery: Sequence[Photo], queries: Sequence[Photo]) -> list[float]:
         """Give the share of same pixels, then mean and least cosine and Recall@1, decoded and as input."""
         everything = [*gallery, *queries]
-        reference = _contenders_of([REFERENCE])[REFERENCE]
+        reference = contenders([REFERENCE])[REFERENCE]
         right = self._vectors(reference.whole, everything)
         same = [np.array_equal(way.whole(data), reference.whole(data)) for data, _, _ in everything]
         figures = [float(np.mean(same))]
@@ -209,138 +187,3 @@ def _print(speeds: dict[str, list[float]], quality: dict[str, list[float]]) -> N
             for mean, least, found in (rest[:3], rest[3:]):
                 line += f"  {mean:8.5f} {least:8.5f} {100 * found:6.2f}"
         print(line.replace("nan", "  -"))
-
-
-def _contenders() -> dict[str, Contender]:
-    return _contenders_of(list(WAYS), say=True)
-
-
-def _contenders_of(names: Sequence[str], *, say: bool = False) -> dict[str, Contender]:
-    found = {}
-    for name in names:
-        try:
-            found[name] = WAYS[name]()
-        except (ImportError, OSError, RuntimeError) as error:
-            if say:
-                print(f"{name}: not usable: {' '.join(str(error).split())[:110]}")
-    return found
-
-
-def _target(width: int, height: int) -> tuple[int, int]:
-    """Width and height with a shorter side of ``SIDE``, rounded as torchvision does."""
-    shorter = min(width, height)
-    return int(SIDE * width / shorter), int(SIDE * height / shorter)
-
-
-def _resized(picture: Image.Image) -> np.ndarray:
-    return np.asarray(picture.resize(_target(*picture.size), Image.Resampling.BICUBIC))
-
-
-def _by_pillow(work: Callable[[bytes], np.ndarray]) -> Contender:
-    return Contender(work, lambda data: _resized(Image.fromarray(work(data))))
-
-
-def _own_whole(data: bytes) -> np.ndarray:
-    return decode(data, size=SIDE).pixels
-
-
-def _own_small(data: bytes) -> np.ndarray:
-    return _preparation()(decode(data, size=SIDE).pixels)
-
-
-@functools.cache
-def _preparation() -> Callable[[np.ndarray], np.ndarray]:
-    from retrieval.embedder import Embedder
-
-    embedder = Embedder.create(device="cpu")
-    assert embedder.image_size == SIDE
-    return embedder.prepare
-
-
-def _one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
-
-
-def _pillow(*, draft: bool) -> Contender:
-    def opened(data: bytes) -> Image.Image:
-        picture = Image.open(io.BytesIO(data))
-        if draft:
-            picture.draft("RGB", (2 * SIDE, 2 * SIDE))
-        return picture.convert("RGB")
-
-    return Contender(lambda data: np.asarray(opened(data)), lambda data: _resized(opened(data)))
-
-
-def _simplejpeg() -> Contender:
-    simplejpeg = importlib.import_module("simplejpeg")
-    return _by_pillow(lambda data: simplejpeg.decode_jpeg(data))
-
-
-def _pyturbojpeg() -> Contender:
-    decoder = importlib.import_module("turbojpeg").TurboJPEG()
-    return _by_pillow(lambda data: decoder.decode(data, pixel_format=0))  # 0: RGB
-
-
-def _opencv() -> Contender:
-    cv2: Any = importlib.import_module("cv2")
-    cv2.setNumThreads(1)
-
-    def whole(data: bytes) -> np.ndarray:
-        pixels: np.ndarray = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-        return pixels
-
-    def small(data: bytes) -> np.ndarray:
-        pixels = whole(data)
-        done: np.ndarray = cv2.resize(pixels, _target(*pixels.shape[1::-1]), interpolation=cv2.INTER_CUBIC)
-        return done
-
-    return Contender(whole, small)
-
-
-def _torchvision() -> Contender:
-    import torch
-    from torchvision.io import ImageReadMode, decode_jpeg
-    from torchvision.transforms.v2 import InterpolationMode, functional
-
-    def tensor(data: bytes) -> Any:
-        return decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.RGB)
-
-    def array(pixels: Any) -> np.ndarray:
-        done: np.ndarray = pixels.permute(1, 2, 0).numpy()  # (3, height, width) → (height, width, 3), a view
-        return done
-
-    def small(data: bytes) -> np.ndarray:
-        return array(functional.resize(tensor(data), [SIDE], InterpolationMode.BICUBIC, antialias=True))
-
-    return Contender(lambda data: array(tensor(data)), small)
-
-
-def _pyvips() -> Contender:
-    os.environ["VIPS_CONCURRENCY"] = "1"  # read when it is loaded
-    pyvips = importlib.import_module("pyvips")
-
-    def whole(data: bytes) -> np.ndarray:
-        pixels: np.ndarray = pyvips.Image.new_from_buffer(data, "", access="sequential").numpy()
-        return pixels
-
-    def small(data: bytes) -> np.ndarray:
-        header = pyvips.Image.new_from_buffer(data, "", access="sequential")
-        width, height = _target(header.width, header.height)
-        pixels: np.ndarray = pyvips.Image.thumbnail_buffer(data, width, height=height, size="force").numpy()
-        return pixels
-
-    return Contender(whole, small)
-
-
-WAYS: dict[str, Callable[[], Contender]] = {
-    REFERENCE: lambda: _pillow(draft=False),
-    "Pillow, draft": lambda: _pillow(draft=True),
-    "lookalike": lambda: Contender(_own_whole, _own_small, prepared=True),
-    "simplejpeg": _simplejpeg,
-    "PyTurboJPEG": _pyturbojpeg,
-    "OpenCV": _opencv,
-    "torchvision": _torchvision,
-    "libvips": _pyvips,
-}

@@ -66,7 +66,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--sample", type=int, default=256, help="photos that drift and speed are measured on")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="of a round, about")
-    parser.add_argument("--timeout", type=float, default=900, help="seconds that a runtime may take for one step")
+    parser.add_argument("--timeout", type=float, default=300, help="seconds that a runtime may take for one step")
     given = parser.parse_args(arguments)
     packages = ["torch", "timm", "openvino", "nncf", "onnxruntime", *(["tensorrt"] if given.device == "cuda" else [])]
     print_machine(packages)
