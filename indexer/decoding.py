@@ -18,13 +18,13 @@ import numpy as np
 
 from indexer.embeds import Embeds
 from indexer.profile import NO_PROFILE, Profile
-from retrieval.errors import ImageError
+from retrieval.errors import ImageError, LookalikeError
 from retrieval.images import decode, measure
 from retrieval.machine import cores
 from retrieval.sources import ImageSource
 
 AHEAD: Final = 96
-"""Pictures decoded ahead of the consumer, at most: some batches, so that a slow picture holds nobody up."""
+"""Pictures decoded ahead of the consumer: some batches, so that a slow picture holds nobody up. More on many cores."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class _Tasks:
 class DecodeAhead:
     """Iterate over it, in a ``with``: a ``Decoded`` for every uri, in order.
 
-    A worker that dies over a picture is replaced, and the picture tried once more by another.
+    A worker that is killed is replaced, and the picture it had in hand tried once more by another.
     """
 
     def __init__(
@@ -162,7 +162,9 @@ class DecodeAhead:
         self._tasks = _Tasks(self._most)
         # Raw bytes in flight are few (one may be 64 MiB); decoded pictures are small, and wait for a batch or two.
         self._raw = threading.Semaphore(4 * self._most)
-        self._ahead: queue.Queue[Future[Decoded] | BaseException | None] = queue.Queue(maxsize=AHEAD)
+        # Twice the raw ones at least: `full` must not be reached by pictures that wait to be decoded.
+        self._room = max(AHEAD, 8 * self._most)
+        self._ahead: queue.Queue[Future[Decoded] | BaseException | None] = queue.Queue(maxsize=self._room)
         self._stop = threading.Event()
         self._workers: list[threading.Thread] = []
         self._reader = threading.Thread(target=self._read, name="read", daemon=True)
@@ -175,7 +177,7 @@ class DecodeAhead:
     @property
     def full(self) -> bool:
         """Whether decoding is well ahead of the consumer."""
-        return self._ahead.qsize() >= AHEAD * 3 // 4
+        return self._ahead.qsize() >= self._room * 3 // 4
 
     def allow(self, workers: int) -> None:
         """Let so many threads decode, at least one and at most one a core."""
@@ -212,9 +214,10 @@ class DecodeAhead:
             for position in range(len(self._uris)):
                 with self._profile.stage("read"):
                     data = next(reading)
+                    wanted = self._decoded_bytes(data)
                 with self._profile.waiting("read"):
                     self._raw.acquire()
-                    held = self._memory.take(self._decoded_bytes(data))
+                    held = self._memory.take(wanted)
                     if self._stop.is_set():
                         return
                     done: Future[Decoded] = Future()
@@ -243,24 +246,36 @@ class DecodeAhead:
         worker.start()
 
     def _work(self, number: int) -> None:
-        while True:
-            with self._profile.waiting("decode"):
-                task = self._tasks.get(number)
-            if task is None:
-                return
-            try:
-                decoded = self._decode(task)
-            except BaseException as error:
-                if task.tries == 0 and not isinstance(error, Exception):
-                    task.tries = 1
-                    self._hire(number)
-                    self._tasks.put(task, first=True)
+        task: _Task | None = None
+        try:
+            while True:
+                with self._profile.waiting("decode"):
+                    task = self._tasks.get(number)
+                if task is None:
                     return
+                try:
+                    task.done.set_result(self._decode(task))
+                except Exception as error:
+                    task.done.set_exception(error)
                 self._raw.release()
-                task.done.set_exception(error)
-            else:
-                self._raw.release()
-                task.done.set_result(decoded)
+                task = None
+        except BaseException as error:  # this thread is being killed: another takes its place, and its picture
+            if task is not None:
+                self._rescue(task, error)  # first: at the end of a run, a new thread that finds no task goes home
+            self._hire(number)
+
+    def _rescue(self, task: _Task, error: BaseException) -> None:
+        """Put back a picture whose worker was killed; the second time it is the picture's fault."""
+        if task.tries == 0 and not task.done.done():
+            task.tries = 1
+            self._tasks.put(task, first=True)
+            return
+        if not task.done.done():  # as an error of ours: a SystemExit would end a command without a word
+            what = f"two threads were killed over the image {self._uris[task.position]!r} ({type(error).__name__})"
+            lost = LookalikeError(f"{what}; take it out of the source, or run the command again")
+            lost.__cause__ = error
+            task.done.set_exception(lost)
+        self._raw.release()
 
     def _decode(self, task: _Task) -> Decoded:
         position, data, held = task.position, task.data, task.held
@@ -279,5 +294,5 @@ class DecodeAhead:
             pixels = self._embedder.prepare(picture.pixels)
         if pixels.nbytes < held:
             self._memory.give_back(held - pixels.nbytes)
-            held = pixels.nbytes
+            task.held = held = pixels.nbytes  # a second try must not give it back again
         return Decoded(Outcome(position, sha256, picture.width, picture.height), held, pixels)
