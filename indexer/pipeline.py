@@ -43,6 +43,19 @@ class _Batch:
     pictures: list[Decoded] = field(default_factory=list)
     vectors: Future[np.ndarray] = field(default_factory=Future)
 
+    def embedded(self) -> bool:
+        """Wait, and say whether there are vectors."""
+        try:
+            return self.vectors.exception() is None
+        except CancelledError:
+            return False
+
+    def let_go(self, memory: Memory) -> None:
+        """Forget the pictures, and give back the memory that they held."""
+        held = sum(picture.bytes for picture in self.pictures)
+        self.pictures.clear()
+        memory.give_back(held)
+
 
 def embed_uris(
     source: ImageSource,
@@ -126,6 +139,7 @@ class _Embedding:
         self._notice, self._profile = notice, profile
         self._tasks: queue.Queue[_Batch | None] = queue.Queue(maxsize=1)
         self._batches: queue.Queue[_Batch | BaseException | None] = queue.Queue(maxsize=EMBEDDED)
+        self._awaited: _Batch | None = None  # taken from the line, and not yet embedded
         self._stop = threading.Event()
         self._gatherer = threading.Thread(target=self._gather, name="gather", daemon=True)
         self._embedders: list[threading.Thread] = []
@@ -148,27 +162,25 @@ class _Embedding:
         while (batch := self._batches.get()) is not None:
             if isinstance(batch, BaseException):
                 raise batch
+            self._awaited = batch
             if batch.keys:
                 batch.vectors.result()
+            self._awaited = None
             yield batch
 
     def finish(self) -> list[_Batch]:
         """Gather no more; waits for what is being embedded, and gives the batches that nobody has taken yet."""
         self._stop.set()
-        left: list[_Batch] = []
+        left = [] if self._awaited is None else [self._awaited]  # whoever waited for it was interrupted
+        self._awaited = None
         while self._gatherer.is_alive() or not self._batches.empty():
             try:
                 batch = self._batches.get(timeout=0.05)
             except queue.Empty:
                 continue
             if isinstance(batch, _Batch):
-                try:
-                    batch.vectors.result()
-                except (Exception, CancelledError, KeyboardInterrupt):
-                    batch.keys.clear()  # those without vectors are left for the next run
-                if batch.keys:
-                    left.append(batch)
-        return left
+                left.append(batch)
+        return [batch for batch in left if batch.keys and batch.embedded()]  # the others are left for the next run
 
     def _gather(self) -> None:
         try:
@@ -208,8 +220,8 @@ class _Embedding:
     def _hand_on(self, batches: list[_Batch]) -> list[_Batch]:
         pictures = [picture.pixels for batch in batches for picture in batch.pictures if picture.pixels is not None]
         if pictures and not self._embedders:
-            self._since = time.perf_counter()
             self._embedder.tune(pictures, expected=self._expected, notice=self._notice)
+            self._since = time.perf_counter()
             for number in range(self._embedder.at_once):
                 thread = threading.Thread(target=self._embed, name=f"embed-{number}", daemon=True)
                 self._embedders.append(thread)
@@ -231,6 +243,7 @@ class _Embedding:
             except queue.Full:
                 continue
         batch.vectors.cancel()
+        batch.let_go(self._memory)  # or the reader may wait for it, and the gatherer for the reader
 
     def _embed(self) -> None:
         while True:
@@ -249,9 +262,7 @@ class _Embedding:
                 batch.vectors.set_exception(error)
             else:
                 batch.vectors.set_result(vectors)
-            held = sum(picture.bytes for picture in batch.pictures)
-            batch.pictures.clear()
-            self._memory.give_back(held)
+            batch.let_go(self._memory)
             self._share_out()
 
     def _share_out(self) -> None:
