@@ -263,6 +263,8 @@ class Catalogue:
             # An object that writes is at the newest version by its own doing, and only its writer moves it.
             if self._pinned or self._writer not in (None, threading.get_ident()):
                 return False
+            if not self._items.superseded():
+                return False
             newest = VersionedTable.open(self.path / "items")
             if newest.version <= self.version:
                 return False

@@ -77,7 +77,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting("neighbours", 12, "hits", "Lookalikes shown below an item", 1, 1000),
     Setting("thumbnail", 384, "px", "Longest side of a picture in the grid", choices=THUMBNAIL_SIZES),
     Setting("thumbnail_cache", 64, "MB", "Memory for thumbnails that were drawn already", 0, 4096),
-    Setting("concurrency", 2, "searches", "Searches that run at once; the others wait", 1, 64),
+    Setting("concurrency", 4, "searches", "Searches that run at once, sharing the network's batches", 1, 64),
     Setting("wait", 10.0, "s", "How long a search may wait for its turn before the answer is 503", 0, 600),
     Setting("queue", 16, "searches", "Searches that may wait at once; the answer to further ones is 503", 0, 256),
     Setting("hosts", "", "", "Host names the server answers to besides localhost and IP addresses; * for any"),
