@@ -126,6 +126,16 @@ def test_a_refused_picture_between_good_ones_keeps_its_place() -> None:
     assert memory.used == 0
 
 
+def test_what_turns_out_damaged_gives_its_memory_back() -> None:
+    spoilt = bytearray(picture(1, 30, 30))
+    spoilt[len(spoilt) // 2] ^= 255  # its header promises well
+    memory = Ledger(limit=6000)
+    found = whole(ahead_of(Shelf([picture(0), *[bytes(spoilt)] * 20, picture(2)]), memory=memory), memory)
+    assert [decoded.outcome.reason is None for decoded in found] == [True, *[False] * 20, True]
+    assert memory.peak >= 2700
+    assert memory.used == 0
+
+
 def test_what_is_known_is_measured_and_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     shelf = Shelf([picture(0), picture(1, 30, 20)])
     monkeypatch.setattr(decoding, "decode", lambda *_, **__: pytest.fail("decoded"))
@@ -355,18 +365,20 @@ def test_so_many_decode_side_by_side_as_are_allowed(workers: int) -> None:
 
 
 def test_workers_that_were_sent_to_wait_are_called_back() -> None:
-    together = threading.Barrier(CORES)
+    together, stuck = threading.Barrier(CORES), threading.Event()
     ahead = ahead_of(
-        Shelf([picture(n) for n in range(5 * CORES)]),
+        # The reader has read as much as it may, so nothing else wakes them.
+        Shelf([picture(n) for n in range(60)], before=lambda number: stuck.set() if number == 5 * CORES else None),
         Preparing(lambda number: together.wait(PATIENCE) if number >= CORES else None),
     )
     ahead.allow(1)
     with ahead:
         decoded = iter(ahead)
         found = [next(decoded) for _ in range(CORES)]
+        wait(stuck)
         ahead.allow(CORES)
         found += decoded
-    check(found, list(range(5 * CORES)))
+    check(found, list(range(60)))
 
 
 @pytest.mark.parametrize("cores", [2, 32])
