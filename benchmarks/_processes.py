@@ -140,6 +140,41 @@ class Preparation:
         return weights, f"{origin}, {preprocessing.width} px"
 
 
+@dataclass(frozen=True)
+class Limit:
+    """What the device could do if a network were one matrix product."""
+
+    backbone: str
+    weights: Path | None
+    device: str
+
+    def images(self) -> dict[str, float]:
+        """Give images/s at the rate of a square product, by precision: the best of several, warm."""
+        import torch
+        from torch.utils.flop_counter import FlopCounterMode
+
+        from retrieval.backbones import load_backbone
+
+        model, preprocessing, _ = load_backbone(self.backbone, weights=self.weights)
+        with FlopCounterMode(display=False) as counter, torch.inference_mode():
+            model(torch.zeros(1, 3, preprocessing.height, preprocessing.width))
+        found = {}
+        side = 2048 if self.device == "cpu" else 8192
+        for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+            matrix = torch.ones(side, side, dtype=dtype, device=self.device)
+            seconds = []
+            for _ in range(8):
+                if self.device != "cpu":
+                    torch.cuda.synchronize()
+                began = time.perf_counter()
+                torch.mm(matrix, matrix)
+                if self.device != "cpu":
+                    torch.cuda.synchronize()
+                seconds.append(time.perf_counter() - began)
+            found[name] = 2 * side**3 / min(seconds) / counter.get_total_flops()
+        return found
+
+
 @dataclass
 class Runner:
     """Runs one runtime on prepared pixels."""

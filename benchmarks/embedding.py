@@ -6,10 +6,11 @@ were prepared before, in batches of the runtime's own size, from as many threads
 has streams is tried with one and with one a core, and the faster of the two is printed.
 
 "First" is the seconds to build a runtime and embed its first batch when nothing was converted before, "again" the
-same in a second process; peak memory is of that second process, up to the end of the rounds. Drift is the cosine to
-what "torch" says of the same pixels. Recall@1 is measured as ``lookalike evaluate`` does: test list against training
-list of the Grocery Store Dataset, same class, exact search. A backbone that no installed package has weights for gets
-random ones with a fixed seed: its Recall@1 says only whether the runtimes agree.
+same in a second process; peak memory is of that second process, up to the end of the rounds. "Of product" is the share
+of the images/s there would be if the network's multiplications were one square matrix product of torch, in the same
+precision. Drift is the cosine to what "torch" says of the same pixels. Recall@1 is measured as ``lookalike evaluate``
+does: test list against training list of the Grocery Store Dataset, same class, exact search. A backbone that no
+installed package has weights for gets random ones with a fixed seed: its Recall@1 says only whether the runtimes agree.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._processes import PLAIN, Preparation, Process, Row, Runner
+from benchmarks._processes import PLAIN, Limit, Preparation, Process, Row, Runner
 from benchmarks.machine import load, photo_folder, print_machine
 from retrieval.evaluation import Labelled, Report, evaluate
 from retrieval.machine import cores
@@ -51,6 +52,7 @@ class Result:
     again: float = float("nan")
     rates: list[float] = field(default_factory=lambda: [0.0])
     peak: float = float("nan")
+    limit: float = float("nan")
     away: Drift | None = None
     report: Report | None = None
 
@@ -90,6 +92,9 @@ def _measure(backbone: str, given: argparse.Namespace, folder: Path) -> list[Res
     preparing.stop()
     print(f"{backbone} on {given.device}, {origin}; {len(gallery)} photos of train.txt, {len(queries)} of test.txt")
     print(f"{load()}; {given.rounds} rounds of about {given.seconds:g} s in turn, best of each", flush=True)
+    limiting = Process(Limit(backbone, weights, given.device))
+    limits: dict[str, float] = limiting.ask("images", given.timeout)
+    limiting.stop()
     names = list(dict.fromkeys([REFERENCE, *given.runtimes]))
     results = []
     for name in [PLAIN, *RUNTIMES]:
@@ -99,7 +104,9 @@ def _measure(backbone: str, given: argparse.Namespace, folder: Path) -> list[Res
         streams = name != PLAIN and RUNTIMES[name].streams and why is None
         for at_once in sorted({1, cores()}) if streams else [1]:
             row = Row(backbone, name, at_once, given.device, pixels, weights, given.sample, given.seconds)
-            results.append(Result(row, failure=why))
+            precision = "bfloat16" if name.endswith("bf16") or name == "tensorrt" else "float32"
+            limit = float("nan") if name.endswith("int8") else limits[precision]
+            results.append(Result(row, failure=why, limit=limit))
     processes = _start(results, given.timeout)
     _each(results, processes, "warm", given.timeout, lambda result, _: None)
     for _ in range(given.rounds):
@@ -203,8 +210,8 @@ def _recall(vectors: np.ndarray, gallery: list[tuple[Path, str]], queries: list[
 
 def _print(results: list[Result]) -> None:
     torch = next(result for result in results if result.row.runtime == REFERENCE)
-    print(f"{'runtime':22s} {'streams':>7s} {'images/s':>9s} {'ratio':>7s} {'first s':>8s} {'again s':>8s}", end="")
-    print(f" {'peak MiB':>9s} {'drift: mean':>11s} {'least':>8s} {'R@1 %':>7s}  95 % interval")
+    print(f"{'runtime':22s} {'streams':>7s} {'images/s':>9s} {'ratio':>7s} {'of product':>10s} {'first s':>8s}", end="")
+    print(f" {'again s':>8s} {'peak MiB':>9s} {'drift: mean':>11s} {'least':>8s} {'R@1 %':>7s}  95 % interval")
     for result in results:
         row, report, away = result.row, result.report, result.away
         if result.failure is not None or report is None or away is None:
@@ -212,7 +219,8 @@ def _print(results: list[Result]) -> None:
             continue
         rate, (low, high) = max(result.rates), report.interval[1]
         print(
-            f"{row.runtime:22s} {row.at_once:7d} {rate:9.1f} {rate / max(torch.rates):6.2f}x {result.first:8.1f} "
+            f"{row.runtime:22s} {row.at_once:7d} {rate:9.1f} {rate / max(torch.rates):6.2f}x "
+            f"{rate / result.limit:10.0%} {result.first:8.1f} "
             f"{result.again:8.1f} {result.peak:9.0f} {away.mean:11.6f} {away.minimum:8.5f} "
             f"{100 * report.recall[1]:7.2f}  {100 * low:.2f} to {100 * high:.2f}"
             + ("" if row.runtime == PLAIN or RUNTIMES[row.runtime].bounded else "  only when asked for")
