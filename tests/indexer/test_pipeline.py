@@ -520,7 +520,15 @@ def test_decoding_shrinks_to_one_when_embedding_is_slow(one_by_one: tuple[Clock,
 
 @pytest.mark.parametrize(
     ("waited", "full", "workers"),
-    [(0.5, False, 3), (0.5, True, 2), (0.03, False, 2), (0.03, True, 2), (0.0, True, 1), (0.0, False, 2)],
+    [
+        (0.5, False, 3),
+        (0.08, False, 3),
+        (0.5, True, 2),
+        (0.03, False, 2),
+        (0.03, True, 2),
+        (0.0, True, 1),
+        (0.0, False, 2),
+    ],
 )
 def test_decoding_is_adjusted_by_how_much_embedding_waits(
     monkeypatch: pytest.MonkeyPatch, waited: float, full: bool, workers: int
