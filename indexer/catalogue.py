@@ -31,6 +31,7 @@ from indexer.items import ITEMS_SCHEMA, REJECTED_SCHEMA, VersionedTable
 from indexer.place import ABOUT_FILE, TABLES, check_place, held, lock_of, looking
 from indexer.vectors import VectorCache
 from retrieval.errors import CatalogueError, DamagedError, InputError, NotFoundError
+from retrieval.runtimes import resolve
 
 FORMAT: Final = 1
 
@@ -156,8 +157,10 @@ class Catalogue:
         Raises:
             NotFoundError: there is no catalogue, or no such version.
             DamagedError: what stands on disk is not what was written.
-            InputError: the embedder is another one.
+            InputError: the embedder is another one, or there is no such runtime.
+            MissingExtraError: the runtime's package is not installed.
         """
+        resolve(runtime, device)  # before anything is changed or the network is loaded
         path = path.absolute()
         with looking(path):
             if not (path / ABOUT_FILE).is_file():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -95,8 +96,10 @@ def _embed(
     with catalogue.writing(), ImageSource(queries.root) as source:
         uris = queries.table.column("uri").to_pylist()
         cache = catalogue.vectors
-        for chunk in embed_uris(source, uris, embedder, cache, chunk=COMMIT_EVERY, on_done=on_done, notice=notice):
-            outcomes.extend(chunk)
+        chunks = embed_uris(source, uris, embedder, cache, chunk=COMMIT_EVERY, on_done=on_done, notice=notice)
+        with contextlib.closing(chunks):
+            for chunk in chunks:
+                outcomes.extend(chunk)
         catalogue.vectors.compact()
     good = [outcome for outcome in outcomes if outcome.reason is None]
     bad = [outcome for outcome in outcomes if outcome.reason is not None]

@@ -6,6 +6,7 @@ makes their items, so the next run finds what is there, embeds the rest and comm
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -126,9 +127,10 @@ def ingest(
             notice=notice,
             profile=profile,
         )
-        for outcomes in chunks:
-            with profile.stage("commit", images=len(outcomes)):
-                run.take(outcomes)
+        with contextlib.closing(chunks):  # so that whatever ends this, what is embedded is kept before the lock goes
+            for outcomes in chunks:
+                with profile.stage("commit", images=len(outcomes)):
+                    run.take(outcomes)
         with profile.stage("commit", images=0):
             run.forgive()
             embedded = len(catalogue.vectors.keys()) - cached

@@ -7,10 +7,11 @@ The embedding threads say how much they wait, and by that decoding is given more
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from typing import Final
@@ -21,6 +22,7 @@ from indexer.decoding import DecodeAhead, Decoded, Memory, Outcome
 from indexer.embeds import Embeds
 from indexer.profile import NO_PROFILE, Profile
 from indexer.vectors import VectorCache
+from retrieval.errors import CatalogueError
 from retrieval.sources import ImageSource
 
 __all__ = ["Outcome", "embed_uris"]
@@ -67,7 +69,7 @@ def embed_uris(
     on_done: Callable[[Outcome], object] = lambda _: None,
     notice: Callable[[str], object] = lambda _: None,
     profile: Profile = NO_PROFILE,
-) -> Iterator[list[Outcome]]:
+) -> Generator[list[Outcome], None, None]:
     """Give every image a vector in the cache, embedding nothing twice.
 
     Args:
@@ -81,8 +83,9 @@ def embed_uris(
         profile: told where the time goes.
 
     Yields:
-        Outcomes in the order of ``uris``, at most ``chunk`` at a time. When the caller is interrupted
-        (KeyboardInterrupt), what was embedded until then is written to the cache before the interrupt goes on.
+        Outcomes in the order of ``uris``, at most ``chunk`` at a time. Whatever ends it before all are done, an
+        interrupt, an error or ``close``, what was embedded until then is written to the cache first; so who may not
+        write any more must have closed it (``contextlib.closing``).
     """
     memory = Memory(MEMORY)
     known = cache.keys()
@@ -113,9 +116,10 @@ def embed_uris(
                     yield write()
             if ready:
                 yield write()
-        except KeyboardInterrupt:
+        except BaseException:  # the caller's end of it (GeneratorExit) too
             ready.extend(embedding.finish())
-            write()
+            with contextlib.suppress(CatalogueError):  # a full disk, say, has been told already
+                write()
             raise
 
 

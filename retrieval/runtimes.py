@@ -137,6 +137,10 @@ ALIASES: Final = {"int8": "openvino-int8"}
 def resolve(name: str, device: str) -> str:
     """Check a runtime's name, as a user gives it.
 
+    Args:
+        name: "auto", a key of ``RUNTIMES`` or of ``ALIASES``.
+        device: where it is to run; "auto" leaves that open.
+
     Returns:
         "auto", or a key of ``RUNTIMES`` that runs on ``device`` and whose packages are installed.
 
@@ -150,7 +154,7 @@ def resolve(name: str, device: str) -> str:
     kind = RUNTIMES.get(name)
     if kind is None:
         raise InputError(f"there is no runtime {name!r}; choose auto, {', '.join(RUNTIMES)} or int8")
-    if device.split(":")[0] not in kind.devices:
+    if device.split(":")[0] not in (*kind.devices, AUTO):
         raise InputError(f"the runtime {name} runs on {' and '.join(kind.devices)}, not on {device}")
     if (missing := missing_module(name)) is not None:
         raise MissingExtraError(missing, str(kind.extra), f"the runtime {name}")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -14,92 +12,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from indexer import decoding
-from indexer.decoding import DecodeAhead, Decoded, Memory, Outcome
-from retrieval.errors import ImageError, LookalikeError
+from indexer.decoding import Decoded, Memory, Outcome
+from retrieval.errors import ImageError
 from tests.embedders import ColourEmbedder
-from tests.indexer.stages import DAMAGED, PATIENCE, Shelf, number_of, picture, stage_threads, wait
+from tests.indexer.stages import (
+    DAMAGED,
+    PATIENCE,
+    Ledger,
+    Preparing,
+    Shelf,
+    ahead_of,
+    check,
+    picture,
+    stage_threads,
+    wait,
+    whole,
+)
 
-pytestmark = pytest.mark.timeout(20)
+pytestmark = [pytest.mark.timeout(20), pytest.mark.usefixtures("no_thread_is_left")]
 CORES = 4
 
 
 @pytest.fixture(autouse=True)
 def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoding, "cores", lambda: CORES)
-
-
-@pytest.fixture(autouse=True)
-def no_thread_is_left() -> Iterator[None]:
-    before = set(threading.enumerate())
-    yield
-    assert set(threading.enumerate()) <= before
-
-
-class Ledger(Memory):
-    """Memory that writes down what is taken; under a lock of its own, which comes after the lender's."""
-
-    def __init__(self, limit: int = 10**9) -> None:
-        super().__init__(limit)
-        self._book = threading.Lock()
-        self.used = self.peak = 0
-
-    def take(self, bytes: int) -> int:
-        taken = super().take(bytes)
-        with self._book:
-            self.used += taken
-            self.peak = max(self.peak, self.used)
-        return taken
-
-    def give_back(self, bytes: int) -> None:
-        with self._book:  # first, so that a taker who was waiting for it finds it gone
-            self.used -= bytes if bytes < 2**59 else 0  # the opening of all doors, at the end
-        super().give_back(bytes)
-
-
-class Preparing(ColourEmbedder):
-    """Calls a function with the number of each picture it prepares."""
-
-    def __init__(self, during: Callable[[int], object]) -> None:
-        super().__init__()
-        self._during = during
-
-    def prepare(self, image: np.ndarray) -> np.ndarray:
-        self._during(number_of(image))
-        return image
-
-
-def ahead_of(
-    shelf: Shelf,
-    embedder: ColourEmbedder | None = None,
-    *,
-    memory: Memory | None = None,
-    known: set[bytes] | None = None,
-) -> DecodeAhead:
-    return DecodeAhead(
-        shelf,  # type: ignore[arg-type]
-        shelf.uris,
-        embedder or ColourEmbedder(),
-        known=known or set(),
-        memory=memory or Ledger(),
-    )
-
-
-def whole(ahead: DecodeAhead, memory: Memory | None = None) -> list[Decoded]:
-    """Run to the end, giving back at once."""
-    found = []
-    with ahead:
-        for decoded in ahead:
-            found.append(decoded)
-            if memory is not None:
-                memory.give_back(decoded.bytes)
-    return found
-
-
-def check(found: list[Decoded], numbers: list[int]) -> None:
-    """Every picture stands at its place, with the outcome of its own bytes."""
-    assert [decoded.outcome.position for decoded in found] == list(range(len(numbers)))
-    assert [number_of(decoded.pixels) for decoded in found if decoded.pixels is not None] == numbers
-    assert [decoded.outcome.sha256 for decoded in found] == [hashlib.sha256(picture(n)).digest() for n in numbers]
 
 
 def test_order_is_that_of_the_uris_though_the_first_are_done_last() -> None:
@@ -142,120 +78,6 @@ def test_what_is_known_is_measured_and_not_decoded(monkeypatch: pytest.MonkeyPat
     found = whole(ahead_of(shelf, known={hashlib.sha256(data).digest() for data in shelf.contents}))  # type: ignore[arg-type]
     assert [decoded.pixels for decoded in found] == [None, None]
     assert found[1].outcome == Outcome(1, hashlib.sha256(picture(1, 30, 20)).digest(), 30, 20)
-
-
-def kill(ident: int) -> None:
-    assert ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(SystemExit)) == 1
-
-
-class Victims:
-    """Kills the threads that come with picture 5, so many times."""
-
-    def __init__(self, how: str, times: int) -> None:
-        self.how, self.times = how, times
-        self.killed: list[threading.Thread] = []
-        self._lock = threading.Lock()
-
-    def __call__(self, number: int) -> None:
-        with self._lock:
-            if number != 5 or len(self.killed) == self.times:
-                return
-            self.killed.append(threading.current_thread())
-        if self.how == "async":
-            kill(threading.get_ident())
-            deadline = time.monotonic() + PATIENCE
-            while time.monotonic() < deadline:  # killed here
-                pass
-        raise SystemExit
-
-
-def arrange(how: str, times: int, monkeypatch: pytest.MonkeyPatch) -> tuple[Victims, ColourEmbedder]:
-    victims = Victims(how, times)
-    if how != "decode":
-        return victims, Preparing(victims)
-    real = decoding.decode
-
-    def decode(data: bytes, *, size: int) -> object:
-        decoded = real(data, size=size)
-        victims(number_of(decoded.pixels))
-        return decoded
-
-    monkeypatch.setattr(decoding, "decode", decode)
-    return victims, ColourEmbedder()
-
-
-@pytest.mark.parametrize("how", ["prepare", "decode", "async"])
-@pytest.mark.parametrize("cores", [1, CORES])
-def test_a_worker_killed_over_a_picture_is_replaced_and_nothing_is_lost(
-    how: str, cores: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(decoding, "cores", lambda: cores)
-    victims, embedder = arrange(how, 1, monkeypatch)
-    memory = Ledger()
-    shelf = Shelf([picture(n) for n in range(300)])
-    found = []
-    with ahead_of(shelf, embedder, memory=memory) as ahead:
-        for decoded in ahead:
-            found.append(decoded)
-            memory.give_back(decoded.bytes)
-            if len(found) == 10:
-                (killed,) = victims.killed
-                killed.join(PATIENCE)
-                assert killed not in stage_threads("decode")
-                assert sorted(t.name for t in stage_threads("decode")) == [f"decode-{n}" for n in range(cores)]
-    check(found, list(range(300)))
-    assert memory.used == 0
-
-
-def test_a_worker_killed_over_the_last_picture_is_replaced_though_the_others_have_gone() -> None:
-    def die_alone(_: int) -> None:
-        if not killed:
-            while len(stage_threads()) > 1:
-                time.sleep(0.0005)
-            killed.append(1)
-            raise SystemExit
-
-    for _ in range(20):
-        killed: list[int] = []
-        check(whole(ahead_of(Shelf([picture(0)]), Preparing(die_alone))), [0])
-
-
-def test_workers_killed_while_they_wait_are_replaced() -> None:
-    waiting, go_on = threading.Event(), threading.Event()
-
-    def before(number: int) -> None:
-        if number == 6:
-            waiting.set()
-            wait(go_on)
-
-    shelf = Shelf([picture(n) for n in range(12)], before=before)
-    with ahead_of(shelf) as ahead:
-        decoded = iter(ahead)
-        found = [next(decoded) for _ in range(6)]
-        wait(waiting)
-        idle = stage_threads("decode")
-        for thread in idle:
-            assert thread.ident is not None
-            kill(thread.ident)
-        go_on.set()
-        found += decoded
-    check(found, list(range(12)))
-    assert not any(thread.is_alive() for thread in idle)
-
-
-@pytest.mark.parametrize("how", ["prepare", "decode", "async"])
-def test_a_picture_that_kills_twice_ends_the_run_with_an_error_that_names_it(
-    how: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    victims, embedder = arrange(how, 2, monkeypatch)
-    shelf = Shelf([picture(n) for n in range(300)])
-    found = []
-    # Not SystemExit, which would end a command without a word and with 0.
-    with pytest.raises(LookalikeError, match="'5'"), ahead_of(shelf, embedder) as ahead:
-        for decoded in ahead:
-            found.append(decoded)
-    check(found, list(range(5)))
-    assert len(victims.killed) == 2
 
 
 def test_an_error_of_the_embedder_is_not_tried_again() -> None:

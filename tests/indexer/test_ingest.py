@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ from indexer import pipeline
 from indexer.catalogue import Catalogue
 from indexer.ingest import ingest
 from indexer.verification import verify
-from retrieval.errors import InputError
+from retrieval.errors import CatalogueError, EmbedderError, InputError
 from retrieval.manifest import read_manifest
 from tests.conftest import draw_pictures
 from tests.embedders import ColourEmbedder
@@ -260,3 +261,37 @@ def test_large_pictures_do_not_pile_up(empty: Catalogue, tmp_path: Path, monkeyp
     for number in range(40):
         Image.new("RGB", (40, 4000), (number * 6, 20, 90)).save(folder / f"{number:02d}.png")
     assert ingest(empty, read_manifest(folder)).items == 40
+
+
+@pytest.mark.parametrize("ending", [KeyboardInterrupt, CatalogueError])
+def test_whatever_ends_a_commit_what_was_embedded_ahead_is_kept(
+    empty: Catalogue, picture_folder: Path, embedder: ColourEmbedder, monkeypatch: pytest.MonkeyPatch, ending: type
+) -> None:
+    def end(*_: object, **__: object) -> None:
+        deadline = threading.Event()
+        while embedder.seen < 24 and not deadline.wait(0.01):
+            pass
+        raise ending("in the middle of a commit")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Catalogue, "commit", end)
+        with pytest.raises(ending):
+            ingest(empty, read_manifest(picture_folder), commit_every=4)
+    assert len(empty.vectors.keys()) == 24
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(("decode", "embed", "gather"))]
+    summary = ingest(empty, read_manifest(picture_folder))
+    assert (summary.items, embedder.seen) == (24, 24)
+
+
+def test_an_embedder_that_fails_half_way_keeps_what_it_did(empty: Catalogue, picture_folder: Path) -> None:
+    class Failing(ColourEmbedder):
+        at_once = 1
+
+        def embed(self, images, *, prepared=False):
+            if self.seen >= 12:
+                raise EmbedderError("no memory left")
+            return super().embed(images)
+
+    with pytest.raises(EmbedderError):
+        ingest(empty, read_manifest(picture_folder), embedder=Failing(), commit_every=4)
+    assert len(empty.vectors.keys()) == 12

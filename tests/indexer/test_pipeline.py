@@ -1,4 +1,4 @@
-"""The road from uris to vectors against a plain loop, against interrupts, errors, and callers who leave."""
+"""The road from uris to vectors against a plain loop, and how its threads are shared out."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ import contextlib
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -24,35 +21,29 @@ from hypothesis import strategies as st
 from indexer import decoding, pipeline
 from indexer import vectors as room
 from indexer.decoding import DecodeAhead
-from indexer.pipeline import Outcome, embed_uris
+from indexer.pipeline import Outcome
 from indexer.profile import NO_PROFILE, Profile
 from indexer.vectors import VectorCache
 from retrieval.errors import EmbedderError, ImageError
 from retrieval.images import decode
 from tests.embedders import ColourEmbedder
-from tests.indexer.stages import DAMAGED, PATIENCE, Shelf, number_of, picture, stage_threads, wait
+from tests.indexer.stages import (
+    DAMAGED,
+    PATIENCE,
+    Embedding,
+    Shelf,
+    check_vectors,
+    drawn,
+    embed,
+    number_of,
+    picture,
+    stage_threads,
+    stored,
+    vector,
+    wait,
+)
 
-pytestmark = pytest.mark.timeout(30)
-
-
-@pytest.fixture(autouse=True)
-def no_thread_is_left() -> Iterator[None]:
-    before = set(threading.enumerate())
-    yield
-    assert set(threading.enumerate()) <= before
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> VectorCache:
-    (tmp_path / "vectors").mkdir()
-    return VectorCache(tmp_path / "vectors", ColourEmbedder.dim)
-
-
-@pytest.fixture
-def fours(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Batches of four; the embedder is tuned with the first of them."""
-    monkeypatch.setattr(pipeline, "BATCH", 4)
-    monkeypatch.setattr(pipeline, "SAMPLE", 4)
+pytestmark = [pytest.mark.timeout(30), pytest.mark.usefixtures("no_thread_is_left")]
 
 
 class DictCache:
@@ -68,55 +59,6 @@ class DictCache:
         assert len(sha256) == len(set(sha256)) == len(vectors)
         assert not self.vectors.keys() & set(sha256)
         self.vectors.update(zip(sha256, vectors, strict=True))
-
-
-class Embedding(ColourEmbedder):
-    """Calls a function with the numbers of the pictures of each call, before it embeds them."""
-
-    def __init__(self, during: Callable[[list[int]], object] = lambda _: None, *, at_once: int = 1) -> None:
-        super().__init__()
-        self._during, self.at_once = during, at_once
-        self.tuned: list[int] = []
-
-    def tune(self, sample: Sequence[np.ndarray], *, expected: int, notice: Callable[[str], object]) -> None:
-        super().tune(sample, expected=expected, notice=notice)
-        assert self.seen == 0
-        self.tuned.append(len(sample))
-
-    def embed(self, images: Sequence[np.ndarray], *, prepared: bool = False) -> np.ndarray:
-        assert prepared
-        assert self.tuned
-        self._during([number_of(image) for image in images])
-        return super().embed(images)
-
-
-def drawn(count: int) -> Shelf:
-    return Shelf([picture(n) for n in range(count)])
-
-
-def embed(shelf: Shelf, embedder: ColourEmbedder, cache: Any, *, chunk: int, **more: Any) -> Any:
-    return embed_uris(shelf, shelf.uris, embedder, cache, chunk=chunk, **more)  # type: ignore[arg-type]
-
-
-def digest(number: int) -> bytes:
-    return hashlib.sha256(picture(number)).digest()
-
-
-def vector(data: bytes) -> np.ndarray:
-    return ColourEmbedder().embed([decode(data, size=ColourEmbedder.image_size).pixels])[0]
-
-
-def stored(cache: VectorCache) -> list[bytes]:
-    """The keys of all parts, as often as they stand there."""
-    return [key for part in cache.parts() for key in pq.read_table(part).column("sha256").to_pylist()]
-
-
-def check_vectors(cache: VectorCache, numbers: Sequence[int]) -> None:
-    """These pictures and no others are in the cache, once, each with its own vector."""
-    assert sorted(stored(cache)) == sorted(digest(n) for n in numbers)
-    got, present = cache.read(pa.array([digest(n) for n in numbers], pa.binary()))
-    assert present.all()
-    np.testing.assert_array_equal(got, np.array([vector(picture(n)) for n in numbers]).astype(np.float16))
 
 
 @settings(max_examples=120)
@@ -251,176 +193,6 @@ def test_work_goes_on_while_the_caller_commits(cache: VectorCache, fours: None, 
     for outcomes in chunks:
         found += outcomes
     assert [outcome.position for outcome in found] == list(range(40))
-
-
-def test_an_error_of_the_embedder_reaches_the_caller_and_what_was_yielded_stays(
-    cache: VectorCache, fours: None
-) -> None:
-    def fail(numbers: list[int]) -> None:
-        if 8 in numbers:
-            raise MemoryError("no memory")
-
-    done: list[int] = []
-    with pytest.raises(MemoryError, match="no memory"):
-        for outcomes in embed(drawn(200), Embedding(fail), cache, chunk=4):
-            done += [outcome.position for outcome in outcomes]
-    assert done == list(range(8))
-    assert not stage_threads()
-    check_vectors(cache, range(8))
-
-
-def test_an_error_of_the_reader_reaches_the_caller(cache: VectorCache, fours: None) -> None:
-    def fail(number: int) -> None:
-        if number == 100:
-            raise OSError("the disk is gone")
-
-    shelf = Shelf([picture(n) for n in range(200)], before=fail)
-    done = 0
-    with pytest.raises(OSError, match="the disk is gone"):
-        for outcomes in embed(shelf, Embedding(), cache, chunk=4):
-            done += len(outcomes)
-    assert not stage_threads()
-    check_vectors(cache, range(done))
-
-
-def test_an_interrupt_while_progress_is_shown_keeps_what_was_embedded(cache: VectorCache, fours: None) -> None:
-    embedder = Embedding(at_once=2)
-
-    def interrupt(outcome: Outcome) -> None:
-        if outcome.position == 17:
-            raise KeyboardInterrupt
-
-    done = 0
-    with pytest.raises(KeyboardInterrupt):
-        for outcomes in embed(drawn(300), embedder, cache, chunk=10, on_done=interrupt):
-            done += len(outcomes)
-    assert done == 10
-    assert not stage_threads()
-    assert embedder.seen >= 20
-    check_vectors(cache, range(embedder.seen))  # all of it, and nothing twice
-    again = Embedding()
-    assert sum(len(outcomes) for outcomes in embed(drawn(300), again, cache, chunk=10)) == 300
-    assert again.seen == 300 - embedder.seen
-    check_vectors(cache, range(300))
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-def test_an_interrupt_within_the_embedder_keeps_the_finished_batches(
-    cache: VectorCache, fours: None, error: type[BaseException]
-) -> None:
-    def interrupt(numbers: list[int]) -> None:
-        if 20 in numbers:
-            raise error
-
-    done = 0
-    with pytest.raises(error):
-        for outcomes in embed(drawn(300), Embedding(interrupt), cache, chunk=12):
-            done += len(outcomes)
-    assert done == 12
-    assert not stage_threads()
-    kept = stored(cache)
-    assert len(kept) == len(set(kept))
-    least = 20 if error is KeyboardInterrupt else 12
-    assert {digest(n) for n in range(least)} <= set(kept)
-    assert not {digest(n) for n in range(20, 24)} & set(kept)
-    list(embed(drawn(300), Embedding(), cache, chunk=12))
-    check_vectors(cache, range(300))
-
-
-def test_an_interrupt_while_another_batch_fails_is_still_the_interrupt(cache: VectorCache, fours: None) -> None:
-    """What is left over may have failed in any way."""
-    failed = threading.Event()
-
-    def fail(numbers: list[int]) -> None:
-        if 8 in numbers:
-            failed.set()
-            raise SystemExit
-
-    def interrupt(outcome: Outcome) -> None:
-        if outcome.position == 5:
-            wait(failed)
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        list(embed(drawn(100), Embedding(fail), cache, chunk=50, on_done=interrupt))
-    assert not stage_threads()
-    assert {digest(n) for n in range(8)} <= set(stored(cache))
-
-
-def test_an_interrupt_while_a_batch_is_embedded_keeps_that_batch(
-    cache: VectorCache, fours: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The caller's thread is there most of the time, since the network is what takes longest."""
-    caller, real = threading.current_thread(), Future.result
-    interrupted = threading.Event()
-
-    def result(self: Future[Any], timeout: float | None = None) -> Any:
-        if threading.current_thread() is caller and not interrupted.is_set() and not self.done():
-            interrupted.set()
-            raise KeyboardInterrupt
-        return real(self, timeout)
-
-    embedder = Embedding(lambda numbers: wait(interrupted) if 8 in numbers else None)
-    monkeypatch.setattr(Future, "result", result)
-    done = 0
-    with pytest.raises(KeyboardInterrupt):
-        for outcomes in embed(drawn(100), embedder, cache, chunk=8):
-            for outcome in outcomes:
-                done = outcome.position + 1
-            interrupted.clear() if done < 8 else None
-    assert interrupted.is_set()
-    assert not stage_threads()
-    check_vectors(cache, range(embedder.seen))
-
-
-@pytest.mark.parametrize("taken", [1, 3])
-def test_closing_early_ends_all_threads_and_keeps_what_was_yielded(cache: VectorCache, fours: None, taken: int) -> None:
-    chunks = embed(drawn(400), Embedding(at_once=2), cache, chunk=6)
-    for _ in range(taken):
-        next(chunks)
-    chunks.close()
-    assert not stage_threads()
-    assert {digest(n) for n in range(6 * taken)} <= set(stored(cache))
-
-
-def test_an_error_of_the_caller_ends_all_threads(cache: VectorCache, fours: None) -> None:
-    chunks = embed(drawn(400), Embedding(at_once=2), cache, chunk=6)
-    with pytest.raises(ZeroDivisionError), contextlib.closing(chunks):
-        for _ in chunks:
-            raise ZeroDivisionError
-    assert not stage_threads()
-
-
-def test_leaving_while_large_pictures_fill_the_memory_ends(cache: VectorCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A batch that is given up must give back its memory: else the reader waits for it, and all wait for the reader."""
-    monkeypatch.setattr(pipeline, "MEMORY", 8000)
-    monkeypatch.setattr(pipeline, "SAMPLE", 2)
-    sizes = {7: (8, 500), 8: (8, 500)}  # each as much as half of the memory
-    shelf = Shelf([picture(n, *sizes.get(n, (8, 8))) for n in range(12)])
-    entered, left, stopped = threading.Event(), threading.Event(), threading.Event()
-    put, finish, calls = pipeline._Embedding._put, pipeline._Embedding.finish, iter(range(100))
-
-    def watched_put(self: Any, batch: Any) -> None:
-        fourth = next(calls) == 3  # after one that was yielded, one that is being embedded, and one that waits
-        if fourth:
-            entered.set()
-        put(self, batch)
-        if fourth:
-            left.set()
-
-    def watched_finish(self: Any) -> Any:
-        self._stop.set()
-        wait(left)
-        stopped.set()
-        return finish(self)
-
-    monkeypatch.setattr(pipeline._Embedding, "_put", watched_put)
-    monkeypatch.setattr(pipeline._Embedding, "finish", watched_finish)
-    chunks = embed(shelf, Embedding(lambda numbers: wait(stopped) if 2 in numbers else None), cache, chunk=2)
-    next(chunks)
-    wait(entered)
-    chunks.close()
-    assert not stage_threads()
 
 
 class Clock:

@@ -1,0 +1,33 @@
+"""Fixtures of the tests of keeping and finding."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from indexer import pipeline
+from indexer.vectors import VectorCache
+from tests.embedders import ColourEmbedder
+
+
+@pytest.fixture
+def no_thread_is_left() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    assert set(threading.enumerate()) <= before
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> VectorCache:
+    (tmp_path / "vectors").mkdir()
+    return VectorCache(tmp_path / "vectors", ColourEmbedder.dim)
+
+
+@pytest.fixture
+def fours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches of four; the embedder is tuned with the first of them."""
+    monkeypatch.setattr(pipeline, "BATCH", 4)
+    monkeypatch.setattr(pipeline, "SAMPLE", 4)
