@@ -19,7 +19,8 @@ $(VENV)/bin/python:
 
 $(VENV)/.demo: $(VENV)/bin/python setup.cfg pyproject.toml requirements.lock
 	@echo "installing lookalike into $(VENV) (once; about 6 GB, some minutes)"
-	@$(PIP) -e '.[faiss,openvino]'
+	@$(PIP) -e '.[faiss]'
+	@$(PIP) -e '.[faiss,openvino]' || echo "no package of OpenVINO for this system: torch runs the network"
 	@touch $@
 
 $(VENV)/.test: $(VENV)/bin/python setup.cfg pyproject.toml requirements.lock

@@ -10,7 +10,7 @@ import click
 
 from indexer.opening import open_or_create
 from indexer.options import CATALOGUE, DEVICE, JSON, RUNTIME, echo_json, notice, printable, progress_bar, source_options
-from retrieval.errors import InputError
+from retrieval.errors import CatalogueError, InputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -74,16 +74,19 @@ def index(
             summary = ingest(
                 opened, manifest, commit_every=commit_every, progress=progress, notice=notice, profile=profile
             )
-        picture = catalogue / "profile.svg"
-        if profiled:
-            from indexer.files import write_bytes
-
-            write_bytes(picture, profile.picture().encode())
     if summary.rejected and not summary.added + summary.updated + summary.unchanged:
         raise InputError(
             f"not one of the {summary.rejected:,} inputs of {source} became an item; "
             f"see why with lookalike rejected {catalogue}"
         )
+    picture = catalogue / "profile.svg"
+    if profiled:
+        from indexer.files import write_bytes
+
+        try:
+            write_bytes(picture, profile.picture().encode())
+        except CatalogueError as error:
+            notice(str(error))  # everything else is done
     if as_json:
         stages = {"profile": profile.table().to_pylist()} if profiled else {}
         echo_json({"catalogue": str(catalogue), **summary.to_dict(), **stages})

@@ -293,6 +293,7 @@ class DecodeAhead:
         with self._profile.stage("prepare"):
             pixels = self._embedder.prepare(picture.pixels)
         if pixels.nbytes < held:
+            task.held = pixels.nbytes  # first: a second try must not give it back again
             self._memory.give_back(held - pixels.nbytes)
-            task.held = held = pixels.nbytes  # a second try must not give it back again
+            held = pixels.nbytes
         return Decoded(Outcome(position, sha256, picture.width, picture.height), held, pixels)

@@ -22,12 +22,13 @@ from indexer.decoding import DecodeAhead, Decoded, Memory, Outcome
 from indexer.embeds import Embeds
 from indexer.profile import NO_PROFILE, Profile
 from indexer.vectors import VectorCache
-from retrieval.errors import CatalogueError
+from retrieval.errors import CatalogueError, LookalikeError
 from retrieval.sources import ImageSource
 
 __all__ = ["Outcome", "embed_uris"]
 
-BATCH: Final = 32
+BATCH: Final = 64
+"""Pictures a call of ``embed``: a GPU takes them at once, a CPU in parts."""
 SAMPLE: Final = 64
 """Pictures that the embedder is tuned with, as far as there are so many."""
 MEMORY: Final = 512 * 2**20  # bytes of decoded pictures under way
@@ -44,6 +45,7 @@ class _Batch:
     keys: list[bytes] = field(default_factory=list)
     pictures: list[Decoded] = field(default_factory=list)
     vectors: Future[np.ndarray] = field(default_factory=Future)
+    tried: bool = False  # by a thread that was killed over it
 
     def embedded(self) -> bool:
         """Wait, and say whether there are vectors."""
@@ -79,7 +81,7 @@ def embed_uris(
         cache: of that embedder; vectors are in it before the chunk that needs them is yielded.
         chunk: images between two writes of the cache.
         on_done: called with each outcome in the caller's thread, for progress.
-        notice: told what takes long before the first picture is embedded.
+        notice: told, in a thread of the pipeline's, what takes long before the first picture is embedded.
         profile: told where the time goes.
 
     Yields:
@@ -146,7 +148,8 @@ class _Embedding:
         self._awaited: _Batch | None = None  # taken from the line, and not yet embedded
         self._stop = threading.Event()
         self._gatherer = threading.Thread(target=self._gather, name="gather", daemon=True)
-        self._embedders: list[threading.Thread] = []
+        self._embedders: dict[int, threading.Thread] = {}
+        self._passed = 0  # outcomes handed on
         self._counting = threading.Lock()
         self._waited, self._done, self._since = 0.0, 0, 0.0  # since the threads were last shared out, by all together
 
@@ -154,13 +157,14 @@ class _Embedding:
         self._gatherer.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
         self.finish()
         self._gatherer.join()
-        for _thread in self._embedders:
+        for _ in self._embedders:
             self._tasks.put(None)
-        for thread in self._embedders:
-            thread.join()
+        for number in self._embedders:
+            while (thread := self._embedders[number]).is_alive():  # or the one that has taken its place
+                thread.join()
 
     def __iter__(self) -> Iterator[_Batch]:
         while (batch := self._batches.get()) is not None:
@@ -224,12 +228,12 @@ class _Embedding:
     def _hand_on(self, batches: list[_Batch]) -> list[_Batch]:
         pictures = [picture.pixels for batch in batches for picture in batch.pictures if picture.pixels is not None]
         if pictures and not self._embedders:
-            self._embedder.tune(pictures, expected=self._expected, notice=self._notice)
+            seen = sum(len(batch.outcomes) for batch in batches) + self._passed
+            expected = max(len(pictures), round(self._expected * len(pictures) / seen))
+            self._embedder.tune(pictures, expected=expected, notice=self._notice)
             self._since = time.perf_counter()
             for number in range(self._embedder.at_once):
-                thread = threading.Thread(target=self._embed, name=f"embed-{number}", daemon=True)
-                self._embedders.append(thread)
-                thread.start()
+                self._hire(number)
         for batch in batches:
             if batch.keys:
                 self._put(batch)
@@ -237,6 +241,7 @@ class _Embedding:
                 batch.vectors.set_result(np.zeros((0, self._embedder.dim), np.float32))
             if batch.outcomes:
                 self._batches.put(batch)
+            self._passed += len(batch.outcomes)
         return []
 
     def _put(self, batch: _Batch) -> None:
@@ -249,25 +254,42 @@ class _Embedding:
         batch.vectors.cancel()
         batch.let_go(self._memory)  # or the reader may wait for it, and the gatherer for the reader
 
-    def _embed(self) -> None:
-        while True:
-            began = time.perf_counter()
-            with self._profile.waiting("embed"):
-                batch = self._tasks.get()
-            if batch is None:
-                return
-            with self._counting:
-                self._waited += time.perf_counter() - began
-            try:
-                pixels = [picture.pixels for picture in batch.pictures if picture.pixels is not None]
-                with self._profile.stage("embed", images=len(pixels)):
-                    vectors = self._embedder.embed(pixels, prepared=True)
-            except BaseException as error:  # handed to the consumer, who raises it
-                batch.vectors.set_exception(error)
-            else:
-                batch.vectors.set_result(vectors)
-            batch.let_go(self._memory)
-            self._share_out()
+    def _hire(self, number: int, batch: _Batch | None = None) -> None:
+        thread = threading.Thread(target=self._embed, args=(number, batch), name=f"embed-{number}", daemon=True)
+        self._embedders[number] = thread
+        thread.start()
+
+    def _embed(self, number: int, batch: _Batch | None) -> None:
+        try:
+            while True:
+                if batch is None:
+                    began = time.perf_counter()
+                    with self._profile.waiting("embed"):
+                        batch = self._tasks.get()
+                    if batch is None:
+                        return
+                    with self._counting:
+                        self._waited += time.perf_counter() - began
+                try:
+                    pixels = [picture.pixels for picture in batch.pictures if picture.pixels is not None]
+                    with self._profile.stage("embed", images=len(pixels)):
+                        batch.vectors.set_result(self._embedder.embed(pixels, prepared=True))
+                except (Exception, KeyboardInterrupt) as error:  # handed to the consumer, who raises it
+                    batch.vectors.set_exception(error)
+                batch.let_go(self._memory)
+                batch = None
+                self._share_out()
+        except BaseException as error:  # this thread is being killed: another takes its place, and its batch once
+            if batch is not None and (batch.tried or batch.vectors.done()):
+                if not batch.vectors.done():
+                    lost = LookalikeError(f"two threads were killed while they embedded ({type(error).__name__})")
+                    lost.__cause__ = error
+                    batch.vectors.set_exception(lost)
+                batch.let_go(self._memory)
+                batch = None
+            if batch is not None:
+                batch.tried = True
+            self._hire(number, batch)
 
     def _share_out(self) -> None:
         """Give decoding a thread more when embedding waits for pictures, and one less when they pile up."""

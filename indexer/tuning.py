@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from indexer.embeds import Embeds
     from retrieval.runtime_choice import Measurement
 
-SAMPLE = 64
+PICTURES: Final = 64
+"""Of a catalogue, that runtimes are tried on: enough to calibrate 8-bit numbers."""
 
 
 @click.command()
@@ -38,6 +39,7 @@ def runtimes(catalogue: Path | None, names: tuple[str, ...], device: str, as_jso
         _list(as_json)
         return
     from indexer.catalogue import Catalogue
+    from retrieval.conversions import cache_folder
     from retrieval.embedder import Embedder
     from retrieval.runtimes import AUTO, resolve
 
@@ -51,12 +53,16 @@ def runtimes(catalogue: Path | None, names: tuple[str, ...], device: str, as_jso
         if not as_json:
             click.echo(f"{len(sample)} images of {catalogue}, on {embedder.device}")
             click.echo("runtime             at once  images/s   mean cosine     least   ready after")
-        choice = embedder.measure(sample, names=wanted, on_done=lambda _: None if as_json else _show(_))
+        choice, kept = embedder.measure(sample, names=wanted, on_done=lambda _: None if as_json else _show(_))
     if as_json:
         measured = [asdict(measurement) for measurement in choice.measured]
-        echo_json({"chosen": choice.runtime, "remembered": wanted is None, "why": choice.why, "measured": measured})
-    elif wanted is None:
+        echo_json({"chosen": choice.runtime, "remembered": kept, "why": choice.why, "measured": measured})
+    elif kept:
         click.echo(f"\n{choice.runtime} is used from now on: {choice.why}")
+    elif wanted is None:
+        click.echo(
+            f"\n{choice.runtime} is {choice.why}; not remembered: too few images, or {cache_folder()} is read-only"
+        )
 
 
 def pictures_of(catalogue: Catalogue, embedder: Embeds) -> list[np.ndarray]:
@@ -70,9 +76,9 @@ def pictures_of(catalogue: Catalogue, embedder: Embeds) -> list[np.ndarray]:
     from retrieval.sources import ImageSource
 
     items = catalogue.items(["source", "uri"])
-    step = max(1, items.num_rows // SAMPLE)
+    step = max(1, items.num_rows // PICTURES)
     sample = []
-    for row in items.take(list(range(0, items.num_rows, step))[:SAMPLE]).to_pylist():
+    for row in items.take(list(range(0, items.num_rows, step))[:PICTURES]).to_pylist():
         try:
             with ImageSource(Path(row["source"])) as source:
                 picture = decode(source.read(row["uri"]), size=embedder.image_size)

@@ -226,7 +226,7 @@ class VectorCache:
             asked = [name for name in columns if name != "runtime" or not unsaid]
             table = file.read(asked) if groups is None else file.read_row_groups(groups, asked)
         if unsaid:  # written before runtimes were recorded
-            table = table.append_column("runtime", pa.array([UNKNOWN] * file.metadata.num_rows, pa.string()))
+            table = table.append_column("runtime", pa.array([UNKNOWN] * table.num_rows, pa.string()))
         return table
 
     def _matrix(self, table: pa.Table) -> np.ndarray:

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,8 @@ from typing import Any, Final
 
 import platformdirs
 
+LEFT_OVER: Final = 24 * 3600.0
+"""Seconds after which a half-made conversion is nobody's."""
 SEAL: Final = "files.json"
 """Written last into a conversion: name → SHA-256 of each of its files."""
 
@@ -53,6 +56,7 @@ class Conversions:
         kept = self.folder / name
         if _sealed(kept):
             return kept
+        self._sweep()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             made = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=self.folder))
@@ -97,6 +101,13 @@ class Conversions:
                 return kept
             shutil.rmtree(kept, ignore_errors=True)
         return shutil.copytree(made, self._for_this_process() / kept.name, dirs_exist_ok=True)
+
+    def _sweep(self) -> None:
+        """Remove what processes that were killed have left, once it is old enough to be no other's work."""
+        with contextlib.suppress(OSError):
+            for left in [*self.folder.glob(".*.*"), *self.folder.glob("*.tmp")]:
+                if time.time() - left.stat().st_mtime > LEFT_OVER:
+                    shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 
     def _for_this_process(self) -> Path:
         if self._own is None:

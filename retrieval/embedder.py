@@ -26,7 +26,17 @@ from retrieval.errors import DamagedError, EmbedderError, InputError
 from retrieval.memory import keep_freed_memory
 from retrieval.network import Network
 from retrieval.pooling import POOLINGS
-from retrieval.runtime_choice import SAMPLE, Choice, Measurement, best, choose, measure, remember
+from retrieval.runtime_choice import (
+    FEWEST,
+    MEASURE_FROM,
+    SAMPLE,
+    Choice,
+    Measurement,
+    best,
+    choose,
+    measure,
+    remember,
+)
 from retrieval.runtimes import AUTO, REFERENCE, Site, resolve
 
 MODEL_FILE: Final = "model.json"
@@ -179,6 +189,8 @@ class Embedder:
     ) -> Choice:
         """Choose the runtime, unless that was done; ``embed`` does it with its first pictures otherwise.
 
+        What was chosen for a few pictures is chosen again when there are many.
+
         Args:
             sample: prepared pictures of the user, at least one; 32 are enough, 64 to calibrate 8-bit numbers.
             expected: pictures that will be embedded; with 500, runtimes are tried if that was not done here before.
@@ -189,7 +201,8 @@ class Embedder:
             InputError: the runtime asked for has to be calibrated and was not.
         """
         with self._choosing:
-            if self._choice is None:
+            few = self._choice is not None and self._choice.provisional
+            if self._choice is None or (few and expected >= MEASURE_FROM):
                 pixels = np.stack(sample)
                 site = Site(self.device, self._conversions, sample=pixels)
                 runtime, choice = choose(
@@ -205,20 +218,22 @@ class Embedder:
         *,
         names: Sequence[str] | None = None,
         on_done: Callable[[Measurement], object] = lambda _: None,
-    ) -> Choice:
+    ) -> tuple[Choice, bool]:
         """Try runtimes and remember the best of them for this machine; what is in use here does not change.
 
         Args:
             sample: prepared pictures, at least one.
-            names: keys of ``RUNTIMES``; None: those that "auto" tries. Named ones are shown and not remembered.
+            names: keys of ``RUNTIMES``; None: those that "auto" tries. Named ones are not remembered.
             on_done: called with each measurement.
+
+        Returns:
+            The best, and whether it is remembered: not when names were given, the sample is smaller than 8 or the
+            cache of conversions cannot be written.
         """
         pixels = np.stack(sample)
         site = Site(self.device, self._conversions, sample=pixels)
         choice = best(measure(self._network, site, sample=pixels[:SAMPLE], names=names, on_done=on_done))
-        if names is None:
-            remember(site, choice)
-        return choice
+        return choice, names is None and len(pixels) >= FEWEST and remember(site, choice)
 
     def embed(self, images: Sequence[np.ndarray], *, prepared: bool = False) -> np.ndarray:
         """Embed pictures.
@@ -266,7 +281,7 @@ def choose_device(device: str) -> str:
         raise InputError("CUDA is not usable on this machine (run lookalike doctor); choose --device cpu")
     if kind.type == "cuda" and (kind.index or 0) >= torch.cuda.device_count():
         raise InputError(f"there is no device {device!r}: this machine has {torch.cuda.device_count()} CUDA devices")
-    return device
+    return "cpu" if kind.type == "cpu" else device
 
 
 def read_files(folder: Path) -> tuple[dict[str, Any], bytes]:

@@ -34,9 +34,7 @@ class OnnxRuntime:
         # Threads that spin while they wait take the cores from decoding.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
-        wanted = providers[0] if isinstance(providers[0], str) else providers[0][0]
-        if wanted not in onnxruntime.get_available_providers():
-            raise EmbedderError(f"the installed ONNX Runtime has no {wanted}")
+        wanted = _name(providers)
         self._session = onnxruntime.InferenceSession(model, options, providers=providers)
         # A provider that fails to start is left out without an error.
         if wanted not in self._session.get_providers():
@@ -51,25 +49,48 @@ class OnnxRuntime:
 
 def float32(network: Network, site: Site) -> Runtime:
     """float32 on the CPU or on CUDA."""
-    model = _model(network, site)
-    if site.device == "cpu":
-        return OnnxRuntime(model, ["CPUExecutionProvider"], batch=CPU_BATCH)
-    # TF32 would be faster and is off, since this row promises float32.
-    cuda = ("CUDAExecutionProvider", {"device_id": _number(site), "use_tf32": 0})
-    return OnnxRuntime(model, [cuda, "CPUExecutionProvider"], batch=CUDA_BATCH)
+    providers: list[Any] = ["CPUExecutionProvider"]
+    if site.device != "cpu":
+        providers = [_cuda(site), *providers]
+    _name(providers)
+    return OnnxRuntime(_model(network, site), providers, batch=CPU_BATCH if site.device == "cpu" else CUDA_BATCH)
 
 
 def tensorrt(network: Network, site: Site) -> Runtime:
-    """bfloat16 by TensorRT, whose engines are kept with the conversions."""
-    engines = site.conversions.folder / f"tensorrt-{version('tensorrt')}"
+    """bfloat16 by TensorRT, which builds an engine in each process: some minutes, for any number of images."""
+    shape = f"{network.height}x{network.width}x3"
     options = {
         "device_id": _number(site),
         "trt_bf16_enable": True,
-        "trt_engine_cache_enable": True,
-        "trt_engine_cache_path": str(engines),
+        # Without these the engine is built again for every number of images that is new.
+        "trt_profile_min_shapes": f"pixels:1x{shape}",
+        "trt_profile_opt_shapes": f"pixels:{CUDA_BATCH}x{shape}",
+        "trt_profile_max_shapes": f"pixels:{CUDA_BATCH}x{shape}",
     }
-    providers = [("TensorrtExecutionProvider", options), "CUDAExecutionProvider", "CPUExecutionProvider"]
+    providers = [("TensorrtExecutionProvider", options), _cuda(site), "CPUExecutionProvider"]
+    _name(providers)
+    import tensorrt  # noqa: F401, loads the libraries that the provider looks for
+
     return OnnxRuntime(_model(network, site), providers, batch=CUDA_BATCH)
+
+
+def _cuda(site: Site) -> tuple[str, dict[str, Any]]:
+    import onnxruntime
+
+    if hasattr(onnxruntime, "preload_dlls"):
+        onnxruntime.preload_dlls()  # CUDA's libraries lie in packages, where the loader does not look
+    # TF32 would be faster and is off, since float32 is promised.
+    return "CUDAExecutionProvider", {"device_id": _number(site), "use_tf32": 0}
+
+
+def _name(providers: list[Any]) -> str:
+    """Name the first provider; raises EmbedderError when this build of ONNX Runtime lacks it."""
+    import onnxruntime
+
+    wanted = str(providers[0] if isinstance(providers[0], str) else providers[0][0])
+    if wanted not in onnxruntime.get_available_providers():
+        raise EmbedderError(f"the installed ONNX Runtime has no {wanted}")
+    return wanted
 
 
 def _model(network: Network, site: Site) -> Path:

@@ -22,7 +22,7 @@ from retrieval.runtimes import Runtime, Site
 
 BATCH: Final = 8
 CALIBRATION: Final = 64
-"""Images that 8-bit numbers are calibrated with, at most."""
+"""Images that 8-bit numbers are calibrated with, at most; half as many at least."""
 
 
 class OpenVinoRuntime:
@@ -110,8 +110,11 @@ def _quantised(network: Network, site: Site) -> Any:
     openvino = _openvino()
 
     def make(folder: Path) -> None:
-        if site.sample is None or len(site.sample) == 0:
-            raise InputError("int8 has to be calibrated on images once: index them with --runtime int8 first")
+        if site.sample is None or len(site.sample) < CALIBRATION // 2:
+            raise InputError(
+                f"int8 has to be calibrated once, on {CALIBRATION // 2} images or more: "
+                "index so many with --runtime int8 first"
+            )
         with _no_telemetry(), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             import nncf

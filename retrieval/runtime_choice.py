@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,7 +32,7 @@ FEWEST: Final = 8
 """Images below which nothing is measured or remembered."""
 SECONDS: Final = 0.8
 ROUNDS: Final = 3
-DISTRIBUTIONS: Final = ("lookalike", "torch", "openvino", "onnxruntime", "tensorrt")
+DISTRIBUTIONS: Final = ("lookalike", "torch", "openvino", "onnxruntime", "onnxruntime-gpu", "tensorrt")
 
 logger: Final = logging.getLogger("lookalike")
 
@@ -97,12 +97,14 @@ class Choice:
         at_once: calls side by side.
         why: a clause for people.
         measured: everything that was tried, now or when it was remembered.
+        provisional: whether more images would be a reason to choose again.
     """
 
     runtime: str
     at_once: int
     why: str
     measured: tuple[Measurement, ...] = ()
+    provisional: bool = False
 
 
 def drift(vectors: np.ndarray, reference: np.ndarray) -> Drift:
@@ -136,7 +138,6 @@ def choose(
     """
     sample = sample[:SAMPLE]
     reference = build_runtime(REFERENCE, network, site)
-    expected_vectors = _embed(reference, sample)
     if wanted == AUTO:
         choice = remembered(site)
         if choice is None and expected >= MEASURE_FROM and len(sample) >= FEWEST:
@@ -144,32 +145,33 @@ def choose(
             choice = best(measure(network, site, sample=sample))
             remember(site, choice)
         if choice is None:
-            choice = Choice(
-                REFERENCE, 1, f"the reference; others are tried once there are {MEASURE_FROM} images to embed"
-            )
+            why = f"the reference; others are tried once there are {MEASURE_FROM} images to embed"
+            choice = Choice(REFERENCE, 1, why, provisional=True)
+        elif expected < MEASURE_FROM:
+            choice = for_a_few(choice)
     else:
         choice = Choice(wanted, 1, "asked for", _remembered_measurements(site))
-        faster = [m for m in choice.measured if m.runtime == wanted and m.failure is None]
-        if faster:
-            choice = Choice(wanted, max(faster, key=lambda m: m.images_per_s).at_once, "asked for", choice.measured)
+        tried = [m for m in choice.measured if m.runtime == wanted and m.failure is None]
+        if tried:
+            choice = replace(choice, at_once=max(tried, key=lambda m: m.images_per_s).at_once)
     if choice.runtime == REFERENCE:
         return reference, choice
     try:
-        runtime = build_runtime(choice.runtime, network, _at(site, choice.at_once))
+        runtime = build_runtime(choice.runtime, network, replace(site, at_once=choice.at_once))
         vectors = _embed(runtime, sample)
     except (InputError, MissingExtraError):
         raise
     except Exception as error:  # a runtime's library raises of everything
         logger.warning("the runtime %s cannot be used (%s); %s is used instead", choice.runtime, error, REFERENCE)
         return reference, Choice(REFERENCE, 1, f"{choice.runtime} cannot be used", choice.measured)
-    found = drift(vectors, expected_vectors)
+    found = drift(vectors, _embed(reference, sample))
     if RUNTIMES[choice.runtime].bounded and not found.bounded:
         what = f"the runtime {choice.runtime} drifts beyond the bound on these pictures ({found})"
         if wanted != AUTO:
             raise EmbedderError(f"{what}: at least {MEAN_BOUND} and {MIN_BOUND} are needed; choose --runtime auto")
         logger.warning("%s; %s is used instead", what, REFERENCE)
         return reference, Choice(REFERENCE, 1, f"{choice.runtime} drifts too far", choice.measured)
-    return runtime, Choice(choice.runtime, choice.at_once, f"{choice.why}, {found}", choice.measured)
+    return runtime, replace(choice, why=f"{choice.why}, {found}")
 
 
 def measure(
@@ -194,7 +196,7 @@ def measure(
     for name, at_once in variants(site.device, names):
         began = time.perf_counter()
         try:
-            runtime = build_runtime(name, network, _at(site, at_once))
+            runtime = build_runtime(name, network, replace(site, at_once=at_once))
             vectors = _embed(runtime, sample)
             ready = time.perf_counter() - began
             away = drift(vectors, reference)
@@ -215,6 +217,12 @@ def best(measured: tuple[Measurement, ...]) -> Choice:
     ratio = f", {fastest.images_per_s / reference[0]:.1f}x {REFERENCE}" if reference else ""
     why = f"the fastest of {len({m.runtime for m in measured})} tried here{ratio}"
     return Choice(fastest.runtime, fastest.at_once, why, measured)
+
+
+def for_a_few(choice: Choice) -> Choice:
+    """Choose among the same for a few images: what needs no compiling, and has all cores for one call."""
+    few = [m for m in choice.measured if m.at_once == 1 and not RUNTIMES[m.runtime].compiles]
+    return replace(best(tuple(few)), measured=choice.measured, provisional=True)
 
 
 def remember(site: Site, choice: Choice) -> bool:
@@ -250,10 +258,6 @@ def _note_name(site: Site) -> str:
     return f"runtime-{fingerprint(DISTRIBUTIONS, device)}"
 
 
-def _at(site: Site, at_once: int) -> Site:
-    return Site(site.device, site.conversions, at_once, site.sample)
-
-
 def _embed(runtime: Runtime, pixels: np.ndarray) -> np.ndarray:
     return np.concatenate([runtime.run(part) for part in _parts(runtime, pixels)])
 
@@ -264,8 +268,9 @@ def _parts(runtime: Runtime, pixels: np.ndarray) -> list[np.ndarray]:
 
 def _speed(runtime: Runtime, sample: np.ndarray) -> float:
     """Images/s of the best round, of ``ROUNDS`` and ``SECONDS`` at least: others may use the machine meanwhile."""
-    parts = [part for part in _parts(runtime, sample) if len(part) == runtime.batch] or [sample]
-    images = sum(len(part) for part in parts)
+    # As in a long run: whole batches, and enough of them that no call is missing side by side.
+    count = runtime.batch * max(2 * runtime.at_once, len(sample) // runtime.batch)
+    parts = _parts(runtime, sample[np.arange(count) % len(sample)])
     best_rate = 0.0
     with ThreadPoolExecutor(runtime.at_once) as pool:
         began, rounds = time.perf_counter(), 0
@@ -274,6 +279,6 @@ def _speed(runtime: Runtime, sample: np.ndarray) -> float:
             for _ in pool.map(runtime.run, parts):
                 pass
             now = time.perf_counter()
-            best_rate, rounds = max(best_rate, images / (now - start)), rounds + 1
+            best_rate, rounds = max(best_rate, count / (now - start)), rounds + 1
             if now - began >= SECONDS and rounds >= ROUNDS:
                 return best_rate

@@ -71,6 +71,7 @@ class RuntimeKind:
         bounded: whether vectors that drift beyond the bound are refused.
         tried: the devices on which ``auto`` tries it; compiling takes a minute on a CPU.
         streams: whether it has a choice of calls side by side.
+        compiles: whether it takes long to start in every process.
     """
 
     build: str
@@ -81,15 +82,18 @@ class RuntimeKind:
     bounded: bool = True
     tried: tuple[str, ...] = ("cpu",)
     streams: bool = False
+    compiles: bool = False
 
 
 _BOTH: Final = ("cpu", "cuda")
 RUNTIMES: Final[dict[str, RuntimeKind]] = {
     "torch": RuntimeKind("retrieval.torch_runtime:eager", "the reference, float32", _BOTH, tried=_BOTH),
     "torch-bf16": RuntimeKind("retrieval.torch_runtime:eager_bf16", "torch in bfloat16", _BOTH, tried=_BOTH),
-    "torch-compile": RuntimeKind("retrieval.torch_runtime:compiled", "torch.compile, float32", _BOTH, tried=("cuda",)),
+    "torch-compile": RuntimeKind(
+        "retrieval.torch_runtime:compiled", "torch.compile, float32", _BOTH, tried=("cuda",), compiles=True
+    ),
     "torch-compile-bf16": RuntimeKind(
-        "retrieval.torch_runtime:compiled_bf16", "torch.compile, bfloat16", _BOTH, tried=("cuda",)
+        "retrieval.torch_runtime:compiled_bf16", "torch.compile, bfloat16", _BOTH, tried=("cuda",), compiles=True
     ),
     "openvino": RuntimeKind(
         "retrieval.openvino_runtime:float32",
@@ -129,6 +133,7 @@ RUNTIMES: Final[dict[str, RuntimeKind]] = {
         modules=("onnxruntime", "onnxscript", "tensorrt"),
         extra="tensorrt",
         tried=("cuda",),
+        compiles=True,
     ),
 }
 ALIASES: Final = {"int8": "openvino-int8"}

@@ -25,6 +25,8 @@ PACKAGES: Final[dict[str, str]] = {
     "openvino": "openvino",
     "nncf": "int8",
     "onnxruntime": "onnx",
+    "onnxruntime-gpu": "tensorrt",
+    "tensorrt": "tensorrt",
     "faiss-cpu": "faiss",
     "faiss-gpu-cu12": "gpu",
 }

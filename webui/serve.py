@@ -61,10 +61,11 @@ def warm_up(catalogue: Catalogue) -> None:
 
     try:
         embedder = catalogue.embedder()
-        sample = pictures_of(catalogue, embedder)
+        try:
+            sample = pictures_of(catalogue, embedder)
+        except InputError:
+            return  # an empty catalogue, or photos that have moved: the first search does it
         embedder.tune(sample, expected=len(sample), notice=lambda _: None)
-    except InputError:
-        return  # an empty catalogue, or photos that have moved: the first search does it
     except LookalikeError as error:
         logging.getLogger("lookalike").warning("searching by picture will not work: %s", error)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import threading
 from concurrent.futures import Future
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from indexer import pipeline
 from indexer.pipeline import Outcome
 from indexer.vectors import VectorCache
+from retrieval.errors import LookalikeError
 from tests.indexer.stages import (
     Embedding,
     Shelf,
@@ -82,27 +84,69 @@ def test_an_interrupt_while_progress_is_shown_keeps_what_was_embedded(cache: Vec
     check_vectors(cache, range(300))
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize(("error", "told"), [(KeyboardInterrupt, KeyboardInterrupt), (SystemExit, LookalikeError)])
 def test_an_interrupt_within_the_embedder_keeps_the_finished_batches(
-    cache: VectorCache, fours: None, error: type[BaseException]
+    cache: VectorCache, fours: None, error: type[BaseException], told: type[BaseException]
 ) -> None:
     def interrupt(numbers: list[int]) -> None:
         if 20 in numbers:
             raise error
 
     done = 0
-    with pytest.raises(error):
+    with pytest.raises(told):
         for outcomes in embed(drawn(300), Embedding(interrupt), cache, chunk=12):
             done += len(outcomes)
     assert done == 12
     assert not stage_threads()
     kept = stored(cache)
     assert len(kept) == len(set(kept))
-    least = 20 if error is KeyboardInterrupt else 12
-    assert {digest(n) for n in range(least)} <= set(kept)
+    assert {digest(n) for n in range(20)} <= set(kept)
     assert not {digest(n) for n in range(20, 24)} & set(kept)
     list(embed(drawn(300), Embedding(), cache, chunk=12))
     check_vectors(cache, range(300))
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_an_embedding_thread_killed_over_a_batch_is_replaced_and_nothing_is_lost(
+    cache: VectorCache, fours: None, at_once: int
+) -> None:
+    killed: list[threading.Thread] = []
+
+    def kill(numbers: list[int]) -> None:
+        if 20 in numbers and not killed:
+            killed.append(threading.current_thread())
+            raise SystemExit
+
+    done = [
+        outcome.position
+        for part in embed(drawn(100), Embedding(kill, at_once=at_once), cache, chunk=12)
+        for outcome in part
+    ]
+    assert done == list(range(100))
+    assert len(killed) == 1
+    check_vectors(cache, range(100))
+
+
+def test_an_embedding_thread_killed_while_it_waits_is_replaced(cache: VectorCache, fours: None) -> None:
+    reached, killed = threading.Event(), threading.Event()
+
+    def hold(number: int) -> None:
+        if number == 40:
+            reached.set()
+            wait(killed)
+
+    shelf = Shelf([picture(n) for n in range(100)], before=hold)
+    chunks = embed(shelf, Embedding(), cache, chunk=12)
+    done = list(next(chunks))
+    wait(reached)
+    (victim,) = stage_threads("embed")
+    assert ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(victim.ident or 0), ctypes.py_object(SystemExit))
+    killed.set()  # the victim notices when the next batch wakes it
+    for outcomes in chunks:
+        done += outcomes
+    assert [outcome.position for outcome in done] == list(range(100))
+    assert not victim.is_alive()
+    check_vectors(cache, range(100))
 
 
 def test_an_interrupt_while_another_batch_fails_is_still_the_interrupt(cache: VectorCache, fours: None) -> None:

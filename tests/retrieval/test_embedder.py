@@ -129,12 +129,15 @@ def test_the_runtime_is_chosen_with_the_first_pictures_and_stays(tiny_weights: P
 def test_measuring_for_auto_remembers_and_named_ones_do_not(tiny_weights: Path, tmp_path: Path) -> None:
     embedder = Embedder.create(TINY, weights=weights_of(TINY, tmp_path, seed=5), device="cpu")
     sample = [embedder.prepare(image) for image in pictures(8)]
-    assert [row.runtime for row in embedder.measure(sample, names=["torch"]).measured] == ["torch"]
+    found, kept = embedder.measure(sample, names=["torch"])
+    assert ([row.runtime for row in found.measured], kept) == (["torch"], False)
+    assert not embedder.measure(sample[:7])[1]
     again = Embedder.create(TINY, weights=weights_of(TINY, tmp_path, seed=5), device="cpu")
     assert again.tune(sample, expected=1).runtime == "torch"
-    chosen = embedder.measure(sample)
+    chosen, kept = embedder.measure(sample)
+    assert kept
     again = Embedder.create(TINY, weights=weights_of(TINY, tmp_path, seed=5), device="cpu")
-    assert again.tune(sample, expected=1).runtime == chosen.runtime
+    assert again.tune(sample, expected=10**6).runtime == chosen.runtime
 
 
 def test_several_threads_get_what_one_gets(tiny: Embedder) -> None:

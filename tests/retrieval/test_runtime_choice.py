@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,35 @@ def test_a_few_images_are_not_worth_measuring(site: Site, built: dict[str, Any],
     assert choice.runtime == "torch"
     assert remembered(site) is None
     assert built["calls"] == [("torch", 1)]
+
+
+def test_a_few_images_get_what_needs_no_compiling_and_all_cores(
+    site: Site, built: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built["torch-compile"] = Fake()
+    tried = [("torch", 1), ("openvino", 1), ("openvino", 8), ("torch-compile", 1)]
+    monkeypatch.setattr(runtime_choice, "variants", lambda *_: tried)
+    rates = {("torch", 1): 1.0, ("openvino", 1): 2.0, ("openvino", 8): 3.0, ("torch-compile", 1): 9.0}
+    monkeypatch.setattr(runtime_choice, "_speed", lambda runtime, _: rates[(runtime.name, runtime.at_once)])
+    many = chosen("auto", site)[1]
+    few = chosen("auto", site, expected=1)[1]
+    assert (many.runtime, many.provisional) == ("torch-compile", False)
+    assert (few.runtime, few.at_once, few.provisional) == ("openvino", 1, True)
+
+
+def test_speed_is_taken_with_whole_batches_and_enough_of_them() -> None:
+    class Wide(Fake):
+        def run(self, pixels: np.ndarray) -> np.ndarray:
+            with lock:
+                calls.append(len(pixels))
+            return super().run(pixels)
+
+    lock, calls = threading.Lock(), list[int]()
+    wide = Wide(at_once=6)
+    wide.batch = 20
+    assert runtime_choice._speed(wide, SAMPLE) > 0
+    assert set(calls) == {20}
+    assert len(calls) % 12 == 0
 
 
 def test_another_machine_or_version_measures_anew(

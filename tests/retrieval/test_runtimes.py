@@ -65,7 +65,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Network:
 
 @pytest.fixture
 def site(tmp_path: Path, tiny: Network) -> Site:
-    return Site("cpu", Conversions("0" * 64, cache=tmp_path), sample=pictures(tiny, 16, seed=9))
+    return Site("cpu", Conversions("0" * 64, cache=tmp_path), sample=pictures(tiny, 32, seed=9))
 
 
 def usable(name: str) -> None:
@@ -143,8 +143,10 @@ def test_a_conversion_is_used_again_and_a_damaged_one_made_anew(tiny: Network, s
 
 def test_eight_bits_want_images_to_calibrate_with(tiny: Network, site: Site) -> None:
     usable("openvino-int8")
-    with pytest.raises(InputError, match="calibrated on images once"):
+    with pytest.raises(InputError, match="calibrated once, on 32 images or more"):
         build_runtime("openvino-int8", tiny, Site("cpu", site.conversions))
+    with pytest.raises(InputError, match="32 images or more"):  # one query must not calibrate it for good
+        build_runtime("openvino-int8", tiny, Site("cpu", site.conversions, sample=pictures(tiny, 31)))
 
 
 def test_nothing_is_reported_to_the_makers_of_a_runtime(tmp_path: Path) -> None:
@@ -158,7 +160,7 @@ from retrieval.conversions import Conversions
 from retrieval.runtimes import Site, build_runtime
 folder = Path(sys.argv[1])
 network = network_of("test_resnet", folder)
-site = Site("cpu", Conversions("2" * 64, cache=folder / "cache"), sample=pictures(network, 4))
+site = Site("cpu", Conversions("2" * 64, cache=folder / "cache"), sample=pictures(network, 32))
 build_runtime("openvino-int8", network, site)
 sent = [name for name, module in sys.modules.items() if name.startswith("openvino_telemetry") and module]
 assert not sent, sent
