@@ -99,13 +99,21 @@ def index(
         f"rejected {summary.rejected:,}\n"
         f"  embedded {summary.embedded:,} images in {summary.seconds:.1f} s{rate}"
     )
+    if runtime != "auto" and not summary.embedded:
+        click.echo(
+            f"  --runtime {runtime} had nothing to do: all vectors are there already (lookalike info says by what)"
+        )
     if summary.copies:
         click.echo(f"  {summary.copies:,} items have the same bytes as another item")
     if summary.unlabelled:
         columns = ", ".join(manifest.table.column_names[3:]) or "none"
         click.echo(
             f"  {summary.unlabelled:,} images of this source have no label; "
-            f"--label-column names the column that holds it (there are: {columns})"
+            + (
+                "put them into a folder for each label"
+                if source.is_dir()
+                else f"--label-column names the column that holds it (there are: {columns})"
+            )
         )
     if summary.rejected:
         click.echo(f"  the reasons: lookalike rejected {catalogue}")
@@ -269,7 +277,7 @@ def info(catalogue: Path, as_json: bool) -> None:
     by = ", ".join(f"{count:,} by {name}" for name, count in about["vectors"].items())
     click.echo(f"  vectors   {by or 'none'}")
     click.echo(f"  index     {about['index']}")
-    click.echo(f"  columns   {', '.join(about['columns'])}")
+    click.echo(f"  columns   {', '.join(about['columns']) or 'none of your own'}")
     for source, count in about["sources"].items():
         click.echo(f"  source    {source} ({count:,})")
     click.echo(f"  rejected  {about['rejected']:,}")

@@ -101,7 +101,8 @@ def ingest(
         KeyboardInterrupt: passed on, after what was embedded has been kept.
     """
     began = time.perf_counter()
-    embedder = embedder or catalogue.embedder()
+    with profile.stage("load", images=0):
+        embedder = embedder or catalogue.embedder()
     with catalogue.writing(), ImageSource(manifest.root) as source:
         run = _Run(catalogue, manifest)
         cached = len(catalogue.vectors.keys())

@@ -56,6 +56,8 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int, int], None]]:
 
         def show(done: int, total: int, refused: int) -> None:
             bar.total = total
+            if bar.n == 0 and done:
+                bar.unpause()  # what came before the first picture would spoil the time left
             if refused:
                 bar.set_postfix(rejected=refused, refresh=False)
             bar.update(done - bar.n)

@@ -221,6 +221,11 @@ class _Embedding:
         except BaseException as error:  # handed to the consumer, who raises it
             self._batches.put(error)
 
+    def _tell(self, text: str) -> None:
+        if self._stop.is_set():
+            raise InterruptedError("nobody waits for this any more")
+        self._notice(text)
+
     def _enough(self, batch: _Batch) -> bool:
         held = sum(picture.bytes for picture in batch.pictures)
         return len(batch.pictures) >= BATCH or held >= self._memory.limit // 8
@@ -230,7 +235,8 @@ class _Embedding:
         if pictures and not self._embedders:
             seen = sum(len(batch.outcomes) for batch in batches) + self._passed
             expected = max(len(pictures), round(self._expected * len(pictures) / seen))
-            self._embedder.tune(pictures, expected=expected, notice=self._notice)
+            with self._profile.stage("tune", images=0):
+                self._embedder.tune(pictures, expected=expected, notice=self._tell)
             self._since = time.perf_counter()
             for number in range(self._embedder.at_once):
                 self._hire(number)

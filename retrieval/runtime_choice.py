@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from retrieval.conversions import cache_folder
 from retrieval.errors import EmbedderError, InputError, MissingExtraError
 from retrieval.machine import fingerprint
 from retrieval.runtimes import AUTO, REFERENCE, RUNTIMES, Runtime, Site, build_runtime, missing_module, variants
@@ -25,12 +26,15 @@ if TYPE_CHECKING:
 MEAN_BOUND: Final = 0.999
 MIN_BOUND: Final = 0.995
 MEASURE_FROM: Final = 500
-"""Images still to embed from which measuring pays for itself; below, what is not remembered is the reference."""
+"""Images still to embed from which a quick measurement pays for itself; below, what is not remembered is torch."""
+THOROUGH_FROM: Final = 5000
+"""Images from which it pays to try all there is, for as long as it takes to tell them apart."""
 SAMPLE: Final = 32
 """Images that drift is taken on and speed is measured with."""
 FEWEST: Final = 8
 """Images below which nothing is measured or remembered."""
-SECONDS: Final = 0.8
+SECONDS, QUICK_SECONDS = 0.8, 0.3
+"""Of each runtime's turn, at least; the second when the search is not thorough."""
 ROUNDS: Final = 3
 DISTRIBUTIONS: Final = ("lookalike", "torch", "openvino", "onnxruntime", "onnxruntime-gpu", "tensorrt")
 
@@ -87,6 +91,13 @@ class Measurement:
         """Whether it ran and kept to the bound."""
         return self.failure is None and Drift(self.mean, self.minimum).bounded
 
+    def __str__(self) -> str:
+        if self.failure is not None:
+            return f"{self.runtime}: {self.failure}"
+        beyond = "" if self.usable else ", beyond the bound"
+        calls = f", {self.at_once} calls at once" if self.at_once > 1 else ""
+        return f"{self.runtime}{calls}: {self.images_per_s:.0f} images/s, {Drift(self.mean, self.minimum)}{beyond}"
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -98,6 +109,7 @@ class Choice:
         why: a clause for people.
         measured: everything that was tried, now or when it was remembered.
         provisional: whether more images would be a reason to choose again.
+        thorough: whether all there is was tried.
     """
 
     runtime: str
@@ -105,6 +117,7 @@ class Choice:
     why: str
     measured: tuple[Measurement, ...] = ()
     provisional: bool = False
+    thorough: bool = True
 
 
 def drift(vectors: np.ndarray, reference: np.ndarray) -> Drift:
@@ -140,10 +153,14 @@ def choose(
     reference = build_runtime(REFERENCE, network, site)
     if wanted == AUTO:
         choice = remembered(site)
-        if choice is None and expected >= MEASURE_FROM and len(sample) >= FEWEST:
+        thorough = expected >= THOROUGH_FROM
+        lacking = choice is None or (thorough and not choice.thorough)
+        if lacking and expected >= MEASURE_FROM and len(sample) >= FEWEST:
             notice("measuring which runtime is fastest here (once for this embedder)")
-            choice = best(measure(network, site, sample=sample))
-            remember(site, choice)
+            tried = measure(network, site, sample=sample, thorough=thorough, on_done=lambda m: notice(f"  {m}"))
+            choice = replace(best(tried), thorough=thorough)
+            kept = "" if remember(site, choice) else f"; not remembered, since {cache_folder()} cannot be written"
+            notice(f"{choice.runtime} is {choice.why}{kept}")
         if choice is None:
             why = f"the reference; others are tried once there are {MEASURE_FROM} images to embed"
             choice = Choice(REFERENCE, 1, why, provisional=True)
@@ -151,9 +168,9 @@ def choose(
             choice = for_a_few(choice)
     else:
         choice = Choice(wanted, 1, "asked for", _remembered_measurements(site))
-        tried = [m for m in choice.measured if m.runtime == wanted and m.failure is None]
-        if tried:
-            choice = replace(choice, at_once=max(tried, key=lambda m: m.images_per_s).at_once)
+        before = [m for m in choice.measured if m.runtime == wanted and m.failure is None]
+        if before:
+            choice = replace(choice, at_once=max(before, key=lambda m: m.images_per_s).at_once)
     if choice.runtime == REFERENCE:
         return reference, choice
     try:
@@ -180,6 +197,7 @@ def measure(
     *,
     sample: np.ndarray,
     names: Sequence[str] | None = None,
+    thorough: bool = True,
     on_done: Callable[[Measurement], object] = lambda _: None,
 ) -> tuple[Measurement, ...]:
     """Try runtimes on a sample: speed and drift of each.
@@ -189,18 +207,20 @@ def measure(
         site: where it runs.
         sample: (n, height, width, 3) uint8, n > 0.
         names: keys of ``RUNTIMES``; None: those that ``auto`` tries.
-        on_done: called with each measurement.
+        thorough: see ``variants``.
+        on_done: called with each measurement; what it raises ends the measuring.
     """
     reference = _embed(build_runtime(REFERENCE, network, site), sample)
     found: list[Measurement] = []
-    for name, at_once in variants(site.device, names):
+    seconds = SECONDS if thorough else QUICK_SECONDS
+    for name, at_once in variants(site.device, names, thorough=thorough):
         began = time.perf_counter()
         try:
             runtime = build_runtime(name, network, replace(site, at_once=at_once))
             vectors = _embed(runtime, sample)
             ready = time.perf_counter() - began
             away = drift(vectors, reference)
-            found.append(Measurement(name, at_once, _speed(runtime, sample), away.mean, away.minimum, ready))
+            found.append(Measurement(name, at_once, _speed(runtime, sample, seconds), away.mean, away.minimum, ready))
         except Exception as error:
             found.append(Measurement(name, at_once, failure=f"{type(error).__name__}: {error}"[:300]))
         on_done(found[-1])
@@ -237,7 +257,8 @@ def remembered(site: Site) -> Choice | None:
     try:
         assert note is not None
         measured = tuple(Measurement(**row) for row in note["measured"])
-        choice = Choice(str(note["runtime"]), int(note["at_once"]), str(note["why"]), measured)
+        thorough = bool(note["thorough"])
+        choice = Choice(str(note["runtime"]), int(note["at_once"]), str(note["why"]), measured, thorough=thorough)
         assert choice.runtime in RUNTIMES and choice.at_once >= 1
     except (AssertionError, KeyError, TypeError, ValueError):
         return None  # made anew by the next run that measures
@@ -266,8 +287,8 @@ def _parts(runtime: Runtime, pixels: np.ndarray) -> list[np.ndarray]:
     return [pixels[start : start + runtime.batch] for start in range(0, len(pixels), runtime.batch)]
 
 
-def _speed(runtime: Runtime, sample: np.ndarray) -> float:
-    """Images/s of the best round, of ``ROUNDS`` and ``SECONDS`` at least: others may use the machine meanwhile."""
+def _speed(runtime: Runtime, sample: np.ndarray, at_least: float = SECONDS) -> float:
+    """Images/s of the best round, of ``ROUNDS`` and some seconds at least: others may use the machine meanwhile."""
     # As in a long run: whole batches, and enough of them that no call is missing side by side.
     count = runtime.batch * max(2 * runtime.at_once, len(sample) // runtime.batch)
     parts = _parts(runtime, sample[np.arange(count) % len(sample)])
@@ -280,5 +301,5 @@ def _speed(runtime: Runtime, sample: np.ndarray) -> float:
                 pass
             now = time.perf_counter()
             best_rate, rounds = max(best_rate, count / (now - start)), rounds + 1
-            if now - began >= SECONDS and rounds >= ROUNDS:
+            if now - began >= at_least and rounds >= ROUNDS:
                 return best_rate

@@ -72,6 +72,7 @@ class RuntimeKind:
         tried: the devices on which ``auto`` tries it; compiling takes a minute on a CPU.
         streams: whether it has a choice of calls side by side.
         compiles: whether it takes long to start in every process.
+        quick: whether ``auto`` tries it also when a thorough search would cost more than it saves.
     """
 
     build: str
@@ -83,12 +84,15 @@ class RuntimeKind:
     tried: tuple[str, ...] = ("cpu",)
     streams: bool = False
     compiles: bool = False
+    quick: bool = False
 
 
 _BOTH: Final = ("cpu", "cuda")
 RUNTIMES: Final[dict[str, RuntimeKind]] = {
-    "torch": RuntimeKind("retrieval.torch_runtime:eager", "the reference, float32", _BOTH, tried=_BOTH),
-    "torch-bf16": RuntimeKind("retrieval.torch_runtime:eager_bf16", "torch in bfloat16", _BOTH, tried=_BOTH),
+    "torch": RuntimeKind("retrieval.torch_runtime:eager", "the reference, float32", _BOTH, tried=_BOTH, quick=True),
+    "torch-bf16": RuntimeKind(
+        "retrieval.torch_runtime:eager_bf16", "torch in bfloat16", _BOTH, tried=_BOTH, quick=True
+    ),
     "torch-compile": RuntimeKind(
         "retrieval.torch_runtime:compiled", "torch.compile, float32", _BOTH, tried=("cuda",), compiles=True
     ),
@@ -101,6 +105,7 @@ RUNTIMES: Final[dict[str, RuntimeKind]] = {
         modules=("openvino",),
         extra="openvino",
         streams=True,
+        quick=True,
     ),
     "openvino-bf16": RuntimeKind(
         "retrieval.openvino_runtime:bf16",
@@ -108,6 +113,7 @@ RUNTIMES: Final[dict[str, RuntimeKind]] = {
         modules=("openvino",),
         extra="openvino",
         streams=True,
+        quick=True,
     ),
     "openvino-int8": RuntimeKind(
         "retrieval.openvino_runtime:int8",
@@ -182,14 +188,17 @@ def build_runtime(name: str, network: Network, site: Site) -> Runtime:
     return build(network, site)
 
 
-def variants(device: str, names: Sequence[str] | None = None) -> list[tuple[str, int]]:
+def variants(device: str, names: Sequence[str] | None = None, *, thorough: bool = True) -> list[tuple[str, int]]:
     """List what to try on a device: runtimes, each with the numbers of calls side by side.
 
     Args:
         device: where.
         names: keys of ``RUNTIMES``; None: those that ``auto`` tries and that are installed, the reference first.
+        thorough: also those that take long to prepare, and several calls side by side.
     """
     kind = device.split(":")[0]
     if names is None:
-        names = [name for name, row in RUNTIMES.items() if kind in row.tried and missing_module(name) is None]
-    return [(name, at_once) for name in names for at_once in sorted({1, cores()} if RUNTIMES[name].streams else {1})]
+        fit = [name for name, row in RUNTIMES.items() if kind in row.tried and (thorough or row.quick)]
+        names = [name for name in fit if missing_module(name) is None]
+    several = {1, cores()} if thorough else {1}
+    return [(name, at_once) for name in names for at_once in sorted(several if RUNTIMES[name].streams else {1})]

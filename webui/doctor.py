@@ -59,6 +59,8 @@ def doctor(as_json: bool) -> None:
     click.echo("\nsettings of the environment that move speed")
     for name, value in found["settings"].items():
         click.echo(f"  {name:24s} {'not set' if value is None else value}")
+    cache = found["cache"]
+    click.echo(f"\nconverted networks and choices of runtimes (LOOKALIKE_CACHE)\n  {cache['folder']}")
     for line in found["advice"]:
         click.echo(f"\n! {line}")
 
@@ -68,10 +70,11 @@ def examine() -> dict[str, Any]:
 
     Returns:
         ``lookalike``, ``python``, ``platform``, ``cores``, ``packages`` (name → version or None), ``devices``,
-        ``weights`` (backbone → usable or what to install), ``settings`` (variable → value or None), ``advice``
-        (sentences; empty when all is well).
+        ``cache`` (folder, writable), ``weights`` (backbone → usable or what to install), ``settings`` (variable →
+        value or None), ``advice`` (sentences; empty when all is well).
     """
     from retrieval.backbones import BUNDLED, DEFAULT_BACKBONE
+    from retrieval.conversions import cache_folder
 
     packages = {name: _version(name) for name in PACKAGES}
     advice: list[str] = []
@@ -92,7 +95,13 @@ def examine() -> dict[str, Any]:
             "OPENBLAS_CORETYPE=Haswell keeps NumPy and FAISS from this processor's AVX-512; "
             "unset it for up to twice the speed of exact search"
         )
+    folder = cache_folder()
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    writable = there.is_dir() and os.access(there, os.W_OK)
+    if not writable:
+        advice.append(f"{folder} cannot be written, so networks are converted in every run: set LOOKALIKE_CACHE")
     return {
+        "cache": {"folder": str(folder), "writable": writable},
         "lookalike": _version("lookalike"),
         "python": platform.python_version(),
         "platform": platform.platform(),

@@ -372,6 +372,7 @@ def test_the_profile_counts_every_stage(cache: VectorCache) -> None:
     list(embed(shelf, Embedding(at_once=2), cache, chunk=20, profile=profile))
     rows = {row["stage"]: row for row in profile.table().to_pylist()}
     assert {name: row["images"] for name, row in rows.items()} | {"decode": 92} == {
+        "tune": 0,
         "read": 93,
         "decode": 92,  # all that was read
         "prepare": rows["prepare"]["images"],

@@ -19,6 +19,7 @@ from retrieval.conversions import Conversions
 from retrieval.errors import EmbedderError, InputError
 from retrieval.runtime_choice import (
     MEASURE_FROM,
+    THOROUGH_FROM,
     Drift,
     Measurement,
     best,
@@ -80,9 +81,11 @@ def built(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(
         runtime_choice,
         "variants",
-        lambda device, given=None: [(name, 1) for name in given or [n for n in names if n != "openvino-int8"]],
+        lambda device, given=None, thorough=True: [
+            (name, 1) for name in given or [n for n in names if n != "openvino-int8"]
+        ],
     )
-    monkeypatch.setattr(runtime_choice, "_speed", lambda runtime, sample: rates[runtime.name])
+    monkeypatch.setattr(runtime_choice, "_speed", lambda runtime, *_: rates[runtime.name])
     return kinds
 
 
@@ -95,11 +98,14 @@ def test_auto_measures_once_and_remembers(site: Site, built: dict[str, Any]) -> 
     runtime, choice = chosen("auto", site, notice=said.append)
     assert (choice.runtime, runtime.name) == ("openvino-bf16", "openvino-bf16")
     assert "the fastest of 5 tried here, 3.0x torch" in choice.why
-    assert len(said) == 1
+    assert said[0] == "measuring which runtime is fastest here (once for this embedder)"
+    assert said[1] == "  torch: 10 images/s, mean cosine 1.00000, minimum 1.00000"
+    assert said[-1] == "openvino-bf16 is the fastest of 5 tried here, 3.0x torch"
+    said.clear()
     built["calls"].clear()
     _, again = chosen("auto", site, expected=1, notice=said.append)
     assert again.runtime == "openvino-bf16"
-    assert len(said) == 1
+    assert said == []
     assert built["calls"] == [("torch", 1), ("openvino-bf16", 1)]  # the reference, and the one remembered
     assert {m.runtime for m in again.measured} == {"torch", "torch-bf16", "openvino", "openvino-bf16", "onnxruntime"}
 
@@ -117,9 +123,9 @@ def test_a_few_images_get_what_needs_no_compiling_and_all_cores(
 ) -> None:
     built["torch-compile"] = Fake()
     tried = [("torch", 1), ("openvino", 1), ("openvino", 8), ("torch-compile", 1)]
-    monkeypatch.setattr(runtime_choice, "variants", lambda *_: tried)
+    monkeypatch.setattr(runtime_choice, "variants", lambda *_, **__: tried)
     rates = {("torch", 1): 1.0, ("openvino", 1): 2.0, ("openvino", 8): 3.0, ("torch-compile", 1): 9.0}
-    monkeypatch.setattr(runtime_choice, "_speed", lambda runtime, _: rates[(runtime.name, runtime.at_once)])
+    monkeypatch.setattr(runtime_choice, "_speed", lambda runtime, *_: rates[(runtime.name, runtime.at_once)])
     many = chosen("auto", site)[1]
     few = chosen("auto", site, expected=1)[1]
     assert (many.runtime, many.provisional) == ("torch-compile", False)
@@ -139,6 +145,43 @@ def test_speed_is_taken_with_whole_batches_and_enough_of_them() -> None:
     assert runtime_choice._speed(wide, SAMPLE) > 0
     assert set(calls) == {20}
     assert len(calls) % 12 == 0
+
+
+def test_some_hundred_images_get_a_quick_look_and_thousands_a_thorough_one(
+    site: Site, built: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def several(device: str, given: object = None, *, thorough: bool = True) -> list[tuple[str, int]]:
+        asked.append(thorough)
+        return [("torch", 1), ("openvino", 1)] + ([("openvino-bf16", 1)] if thorough else [])
+
+    monkeypatch.setattr(runtime_choice, "variants", several)
+    assert chosen("auto", site, expected=THOROUGH_FROM - 1)[1].runtime == "openvino"
+    assert chosen("auto", site, expected=THOROUGH_FROM - 1)[1].runtime == "openvino"
+    assert asked == [False]
+    assert chosen("auto", site, expected=THOROUGH_FROM)[1].runtime == "openvino-bf16"
+    assert chosen("auto", site, expected=10**6)[1].runtime == "openvino-bf16"
+    assert chosen("auto", site, expected=MEASURE_FROM)[1].runtime == "openvino-bf16"
+    assert asked == [False, True]
+
+
+def test_a_choice_that_cannot_be_kept_says_so(site: Site, built: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    said: list[str] = []
+    chosen("auto", Site("cpu", Conversions("0" * 64, cache=tmp_path / "file"), sample=SAMPLE), notice=said.append)
+    assert "; not remembered, since " in said[-1]
+
+
+def test_who_is_told_may_end_the_measuring(site: Site, built: dict[str, Any]) -> None:
+    def stop(text: str) -> None:
+        if "openvino" in text:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        chosen("auto", site, notice=stop)
+    assert ("openvino-bf16", 1) not in built["calls"]
+    assert remembered(site) is None
 
 
 def test_another_machine_or_version_measures_anew(
@@ -217,9 +260,9 @@ def test_what_the_caller_must_do_is_no_warning_but_an_error(site: Site, built: d
 def test_an_explicit_runtime_uses_the_streams_that_were_measured(
     site: Site, built: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime_choice, "variants", lambda *_: [("torch", 1), ("openvino", 1), ("openvino", 2)])
+    monkeypatch.setattr(runtime_choice, "variants", lambda *_, **__: [("torch", 1), ("openvino", 1), ("openvino", 2)])
     rates = {("torch", 1): 1.0, ("openvino", 1): 2.0, ("openvino", 2): 3.0}
-    monkeypatch.setattr(runtime_choice, "_speed", lambda runtime, _: rates[(runtime.name, runtime.at_once)])
+    monkeypatch.setattr(runtime_choice, "_speed", lambda runtime, *_: rates[(runtime.name, runtime.at_once)])
     chosen("auto", site)
     runtime, choice = chosen("openvino", site)
     assert (runtime.at_once, choice.at_once) == (2, 2)
