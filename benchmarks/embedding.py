@@ -220,7 +220,7 @@ def _print(results: list[Result]) -> None:
         rate, (low, high) = max(result.rates), report.interval[1]
         print(
             f"{row.runtime:22s} {row.at_once:7d} {rate:9.1f} {rate / max(torch.rates):6.2f}x "
-            f"{rate / result.limit:10.0%} {result.first:8.1f} "
+            f"{_share(rate / result.limit):>10s} {result.first:8.1f} "
             f"{result.again:8.1f} {result.peak:9.0f} {away.mean:11.6f} {away.minimum:8.5f} "
             f"{100 * report.recall[1]:7.2f}  {100 * low:.2f} to {100 * high:.2f}"
             + ("" if row.runtime == PLAIN or RUNTIMES[row.runtime].bounded else "  only when asked for")
@@ -228,6 +228,10 @@ def _print(results: list[Result]) -> None:
         )
     if torch.report is not None:
         print(f"{torch.report.queries} queries of {torch.report.classes} classes in {torch.report.gallery} photos\n")
+
+
+def _share(part: float) -> str:
+    return "-" if part != part else f"{part:.0%}"
 
 
 def _verdict(results: list[Result]) -> str:
