@@ -89,14 +89,19 @@ class Measurement:
     @property
     def usable(self) -> bool:
         """Whether it ran and kept to the bound."""
-        return self.failure is None and Drift(self.mean, self.minimum).bounded
+        return self.failure is None and self.drift.bounded
+
+    @property
+    def drift(self) -> Drift:
+        """How far its vectors lie from the reference's."""
+        return Drift(self.mean, self.minimum)
 
     def __str__(self) -> str:
         if self.failure is not None:
             return f"{self.runtime}: {self.failure}"
         beyond = "" if self.usable else ", beyond the bound"
         calls = f", {self.at_once} calls at once" if self.at_once > 1 else ""
-        return f"{self.runtime}{calls}: {self.images_per_s:.0f} images/s, {Drift(self.mean, self.minimum)}{beyond}"
+        return f"{self.runtime}{calls}: {self.images_per_s:.0f} images/s, {self.drift}{beyond}"
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import os
 import platform
@@ -12,6 +11,7 @@ from typing import Any, Final
 import click
 
 from indexer.options import JSON, echo_json
+from retrieval.machine import version
 
 PACKAGES: Final[dict[str, str]] = {
     "numpy": "",
@@ -47,9 +47,9 @@ def doctor(as_json: bool) -> None:
         f"lookalike {found['lookalike']} on Python {found['python']}, {found['platform']}, {found['cores']} cores"
     )
     click.echo("\npackages")
-    for name, version in found["packages"].items():
+    for name, installed in found["packages"].items():
         extra = PACKAGES[name]
-        click.echo(f"  {name:16s} {version or f'not installed: pip install {chr(39)}lookalike[{extra}]{chr(39)}'}")
+        click.echo(f"  {name:16s} {installed or f'not installed: pip install {chr(39)}lookalike[{extra}]{chr(39)}'}")
     click.echo("\ndevices")
     for name, what in found["devices"].items():
         click.echo(f"  {name:16s} {what}")
@@ -76,7 +76,7 @@ def examine() -> dict[str, Any]:
     from retrieval.backbones import BUNDLED, DEFAULT_BACKBONE
     from retrieval.conversions import cache_folder
 
-    packages = {name: _version(name) for name in PACKAGES}
+    packages = {name: version(name) for name in PACKAGES}
     advice: list[str] = []
     weights = {
         name: "installed"
@@ -102,7 +102,7 @@ def examine() -> dict[str, Any]:
         advice.append(f"{folder} cannot be written, so networks are converted in every run: set LOOKALIKE_CACHE")
     return {
         "cache": {"folder": str(folder), "writable": writable},
-        "lookalike": _version("lookalike"),
+        "lookalike": version("lookalike"),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cores": os.cpu_count(),
@@ -133,13 +133,6 @@ def _devices() -> dict[str, str]:
         memory = torch.cuda.get_device_properties(number).total_memory / 2**30
         found[f"cuda:{number}"] = f"usable, {torch.cuda.get_device_name(number)}, {memory:.0f} GiB"
     return found
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _has_avx512() -> bool:

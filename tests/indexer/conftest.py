@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from indexer import pipeline
+from indexer import decoding, pipeline
 from indexer.vectors import VectorCache
 from tests.embedders import ColourEmbedder
+from tests.indexer.stages import CORES
 
 
 @pytest.fixture
@@ -31,3 +32,9 @@ def fours(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches of four; the embedder is tuned with the first of them."""
     monkeypatch.setattr(pipeline, "BATCH", 4)
     monkeypatch.setattr(pipeline, "SAMPLE", 4)
+
+
+@pytest.fixture
+def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine on which so many threads decode at most."""
+    monkeypatch.setattr(decoding, "cores", lambda: CORES)

@@ -21,6 +21,8 @@ from retrieval.errors import ImageError
 from retrieval.images import decode
 from tests.embedders import ColourEmbedder
 
+CORES = 4
+"""Of the machine, where the fixture ``four_cores`` is used."""
 DAMAGED = b"not a picture"
 PATIENCE = 10.0
 """Seconds after which an event that has not come never will; a sound run waits for none of them."""

@@ -16,6 +16,7 @@ from indexer.decoding import Decoded, Memory, Outcome
 from retrieval.errors import ImageError
 from tests.embedders import ColourEmbedder
 from tests.indexer.stages import (
+    CORES,
     DAMAGED,
     PATIENCE,
     Ledger,
@@ -29,13 +30,7 @@ from tests.indexer.stages import (
     whole,
 )
 
-pytestmark = [pytest.mark.timeout(20), pytest.mark.usefixtures("no_thread_is_left")]
-CORES = 4
-
-
-@pytest.fixture(autouse=True)
-def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "cores", lambda: CORES)
+pytestmark = [pytest.mark.timeout(20), pytest.mark.usefixtures("no_thread_is_left", "four_cores")]
 
 
 def test_order_is_that_of_the_uris_though_the_first_are_done_last() -> None:

@@ -12,6 +12,7 @@ from indexer import decoding
 from retrieval.errors import LookalikeError
 from tests.embedders import ColourEmbedder
 from tests.indexer.stages import (
+    CORES,
     PATIENCE,
     Ledger,
     Preparing,
@@ -25,13 +26,7 @@ from tests.indexer.stages import (
     whole,
 )
 
-pytestmark = [pytest.mark.timeout(20), pytest.mark.usefixtures("no_thread_is_left")]
-CORES = 4
-
-
-@pytest.fixture(autouse=True)
-def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "cores", lambda: CORES)
+pytestmark = [pytest.mark.timeout(20), pytest.mark.usefixtures("no_thread_is_left", "four_cores")]
 
 
 def kill(ident: int) -> None:

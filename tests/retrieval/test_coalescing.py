@@ -60,6 +60,15 @@ class Gate(Recorder):
         return answer_to(rows)
 
 
+class Interrupted(Gate):
+    """The second run is interrupted."""
+
+    def finish(self, rows):
+        if len(self.batches) == 2:
+            raise KeyboardInterrupt
+        return super().finish(rows)
+
+
 class Callers:
     """Calls in threads of their own, which queue in the order in which they were made."""
 
@@ -294,12 +303,6 @@ def test_a_run_that_loses_rows_is_found_out():
 
 
 def test_an_interrupt_of_who_runs_leaves_nobody_hanging():
-    class Interrupted(Gate):
-        def finish(self, rows):
-            if len(self.batches) == 2:
-                raise KeyboardInterrupt
-            return answer_to(rows)
-
     gate = Interrupted()
     callers, _ = held_up(gate)
     futures = [callers.call(rows_of(number), queued=number) for number in (1, 2, 3)]
@@ -312,7 +315,7 @@ def test_an_interrupt_of_who_runs_leaves_nobody_hanging():
 
 
 def test_an_interrupt_while_each_runs_alone_takes_no_answer_back():
-    class Interrupted(Gate):
+    class BadThenInterrupted(Gate):
         def finish(self, rows):
             if len(rows) == 3:
                 raise ValueError("one of them is bad")
@@ -321,7 +324,7 @@ def test_an_interrupt_while_each_runs_alone_takes_no_answer_back():
                 raise KeyboardInterrupt
             return answer_to(rows)
 
-    gate = Interrupted()
+    gate = BadThenInterrupted()
     callers, _ = held_up(gate)
     first, second, third = (callers.call(rows_of(number), queued=number) for number in (1, 2, 3))
     gate.opened.release(10)
@@ -348,13 +351,6 @@ def test_who_is_interrupted_while_waiting_is_forgotten(strike):
 
 def test_who_left_during_a_run_is_not_queued_again(strike):
     """Nobody would ever run for the one who left, and all who come later would stand behind it."""
-
-    class Interrupted(Gate):
-        def finish(self, rows):
-            if len(self.batches) == 2:
-                raise KeyboardInterrupt
-            return answer_to(rows)
-
     gate = Interrupted()
     callers, _ = held_up(gate)
     leader = callers.call(rows_of(1), queued=1)
