@@ -115,7 +115,7 @@ class Catalogue:
             CatalogueError: there is something in the folder, or it cannot be written.
         """
         path = path.absolute()
-        check_place(path)
+        check_place(path, locked=False)
         with looking(path):
             path.mkdir(parents=True, exist_ok=True)
         with held(lock_of(path), path):
@@ -124,7 +124,7 @@ class Catalogue:
 
     @staticmethod
     def _make(path: Path, embedder: Embeds, about: dict[str, Any]) -> None:
-        check_place(path)
+        check_place(path, locked=True)
         # What a creation that was killed half-way has left may be of another embedder.
         for leftover in TABLES:
             shutil.rmtree(path / leftover, ignore_errors=True)

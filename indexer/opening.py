@@ -42,7 +42,7 @@ def open_or_create(
     spec = given.get("index")
     if not (path / ABOUT_FILE).exists():
         # What can be refused without loading the network is refused first.
-        check_place(path.absolute())
+        check_place(path.absolute(), locked=False)
         if spec is not None:
             check_spec(spec)
         from retrieval.backbones import DEFAULT_BACKBONE

@@ -10,6 +10,7 @@ from typing import Final
 
 import filelock
 
+from indexer.files import TEMPORARY_PREFIX
 from retrieval.errors import BusyError, CatalogueError
 
 ABOUT_FILE: Final = "catalogue.json"
@@ -21,22 +22,37 @@ def lock_of(path: Path) -> filelock.FileLock:
     return filelock.FileLock(path / ".lock", timeout=0)
 
 
-def check_place(path: Path) -> None:
-    """Raise CatalogueError unless a catalogue can be made at ``path``: nothing is there, or an empty folder."""
+def check_place(path: Path, *, locked: bool) -> None:
+    """Raise CatalogueError unless a catalogue can be made at ``path``: nothing is there, or an empty folder.
+
+    Args:
+        path: the folder.
+        locked: whether its lock is held. Without it another process may be making a catalogue there at this moment,
+            so what bears our names is left to the look with the lock.
+    """
     with looking(path):
         if (path / ABOUT_FILE).exists():
             raise CatalogueError(f"{path} is a catalogue already; open it instead")
         if path.exists() and not path.is_dir():
             raise CatalogueError(f"{path} is a file, and a catalogue is a folder; name a new one")
-        if path.is_dir() and not all(_is_leftover(entry) for entry in path.iterdir()):
+        fits = _is_leftover if locked else _is_ours
+        if path.is_dir() and not all(fits(entry) for entry in path.iterdir()):
             raise CatalogueError(f"{path} holds other things; name a new or an empty folder for the catalogue")
+
+
+def _is_ours(entry: Path) -> bool:
+    return entry.name in (*TABLES, "embedder", ".lock") or entry.name.startswith(TEMPORARY_PREFIX)
 
 
 def _is_leftover(entry: Path) -> bool:
     """Whether a creation that was killed half-way has left this, and not the user."""
+    if not _is_ours(entry):
+        return False
     if entry.name in TABLES:
-        return (entry / "_delta_log").is_dir()
-    return entry.name == ".lock" or (entry.name == "embedder" and all(len(e.name) == 64 for e in entry.iterdir()))
+        return entry.is_dir() and all(inside.name == "_delta_log" for inside in entry.iterdir())
+    if entry.name == "embedder":
+        return entry.is_dir() and all(len(inside.name) == 64 for inside in entry.iterdir())
+    return entry.is_file()
 
 
 @contextlib.contextmanager

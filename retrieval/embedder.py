@@ -193,7 +193,7 @@ class Embedder:
 
         Args:
             sample: prepared pictures of the user, at least one; 32 are enough, 64 to calibrate 8-bit numbers.
-            expected: pictures that will be embedded; with 500, runtimes are tried if that was not done here before.
+            expected: pictures that will be embedded; with 1,000, runtimes are tried if that was not done here before.
             notice: told in a sentence what is being done, when it takes seconds.
 
         Raises:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 MEAN_BOUND: Final = 0.999
 MIN_BOUND: Final = 0.995
-MEASURE_FROM: Final = 500
+MEASURE_FROM: Final = 1000
 """Images still to embed from which a quick measurement pays for itself; below, what is not remembered is torch."""
 THOROUGH_FROM: Final = 5000
 """Images from which it pays to try all there is, for as long as it takes to tell them apart."""

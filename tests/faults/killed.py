@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -9,6 +10,11 @@ from indexer.catalogue import Catalogue
 from indexer.ingest import ingest
 from retrieval.manifest import read_manifest
 from tests.embedders import ColourEmbedder
+
+
+def say(line: str) -> None:
+    """Write a line whole: several threads do, and the test counts lines."""
+    os.write(sys.stdout.fileno(), f"{line}\n".encode())
 
 
 class Paced(ColourEmbedder):
@@ -21,8 +27,7 @@ class Paced(ColourEmbedder):
                 super().embed(images)
             self.seen -= 60 * len(images)
         vectors = super().embed(images)
-        sys.stdout.write(f"embedded {len(images)}\n")  # at once: there are several threads
-        sys.stdout.flush()
+        say(f"embedded {len(images)}")
         return vectors
 
 
@@ -34,15 +39,15 @@ def main() -> None:
         catalogue = Catalogue.open(place, embedder=embedder)
     else:
         catalogue = Catalogue.create(place, embedder)
-    print("open", flush=True)
+    say("open")
     with catalogue:
         summary = ingest(
             catalogue,
             read_manifest(source),
             commit_every=commit_every,
-            progress=lambda done, *_: print(done, flush=True),
+            progress=lambda done, *_: say(str(done)),
         )
-    print("done", summary.items, flush=True)
+    say(f"done {summary.items}")
 
 
 if __name__ == "__main__":

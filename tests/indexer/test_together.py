@@ -9,9 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from indexer.catalogue import Catalogue
 from indexer.ingest import ingest
+from indexer.place import lock_of
 from indexer.search import search
 from indexer.vectors import VectorCache
 from indexer.verification import verify
@@ -116,6 +118,18 @@ def test_of_several_creators_one_wins_and_the_others_are_told(tmp_path: Path) ->
     assert ended.count("made") == 1
     assert all(end == "busy" or "is a catalogue already" in end for end in ended if end != "made")
     with Catalogue.open(tmp_path / "c", embedder=ColourEmbedder()) as made:
+        assert verify(made) == []
+
+
+def test_a_catalogue_half_made_by_another_is_its_and_one_left_half_made_is_made_anew(tmp_path: Path) -> None:
+    place = tmp_path / "c"
+    (place / "items").mkdir(parents=True)  # as between the steps of a creation
+    (place / "embedder" / ".writing-x").mkdir(parents=True)
+    (place / ".writing-y").write_bytes(b"half")
+    with lock_of(place), pytest.raises(BusyError, match="another process is writing"):
+        Catalogue.create(place, ColourEmbedder())
+    (place / "embedder" / ".writing-x").rmdir()
+    with Catalogue.create(place, ColourEmbedder()) as made:
         assert verify(made) == []
 
 
