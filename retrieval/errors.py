@@ -3,6 +3,7 @@
     LookalikeError            exit 1, HTTP 500   a fault of ours or of the machine
     ├── InputError            exit 2, HTTP 400   what the caller gave cannot be used
     │   ├── ManifestError     exit 2, HTTP 400   a source that cannot be read as a manifest
+    │   ├── ProtocolError     exit 2, HTTP 400   a folder that differs from what a benchmark fixes
     │   ├── ImageError        exit 2, HTTP 415   bytes that are no usable image
     │   ├── TooLargeError     exit 2, HTTP 413   an input beyond a stated limit
     │   └── NotFoundError     exit 2, HTTP 404   an id, image or folder that is not there
@@ -38,6 +39,10 @@ class InputError(LookalikeError):
 
 class ManifestError(InputError):
     """A source that cannot be read as a manifest: empty, unreadable, or without the named column."""
+
+
+class ProtocolError(InputError):
+    """A folder that is not the benchmark it is named as, or cannot be read as one; the message lists how."""
 
 
 class ImageError(InputError):
