@@ -41,20 +41,20 @@ class Figure:
     Attributes:
         name: "Recall@1", "MAP@R", ...
         value: mean over queries (micro), in [0, 1].
-        low: lower end of the 95 % interval by bootstrap over classes; NaN where there is none.
+        low: lower end of the 95 % interval by bootstrap over classes; None where there is one class only.
         high: its upper end.
         macro: mean over classes of their means.
         resolvable: the smallest true difference from another embedder on these queries that would be found in four
-            of five trials at the 5 % level, were the two independent (a paired comparison resolves less); NaN where
-            there is none.
+            of five trials at the 5 % level, were the two independent (a paired comparison resolves less); None where
+            there is one class only.
     """
 
     name: str
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     macro: float
-    resolvable: float
+    resolvable: float | None
 
 
 @dataclass(frozen=True)
@@ -252,10 +252,10 @@ class Classification:
 
     Attributes:
         confused: (true class, predicted class, queries), most first, at most 50; the whole matrix is in the Parquet.
-        bins: (mean confidence, accuracy, queries) of each of 15 equal bins of confidence; NaN where a bin is empty.
+        bins: (mean confidence, accuracy, queries) of each of 15 equal bins of confidence; None where a bin is empty.
         calibration_error: expected calibration error over those bins (Guo et al., ICML 2017), in [0, 1].
     """
 
     confused: Sequence[tuple[str, str, int]]
-    bins: Sequence[tuple[float, float, int]]
+    bins: Sequence[tuple[float | None, float | None, int]]
     calibration_error: float
