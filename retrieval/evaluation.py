@@ -9,8 +9,9 @@ from typing import Any, Final
 import numpy as np
 
 from retrieval.errors import InputError
-from retrieval.metrics import interval_over_classes, recall_at_k
+from retrieval.metrics import recall_from_labels
 from retrieval.neighbours import top_k
+from retrieval.uncertainty import interval_over_classes
 
 KS: Final = (1, 2, 4, 8)
 
@@ -122,7 +123,7 @@ def evaluate(
     )
     by_id = np.full(len(order) + 1, -1, dtype=np.int64)  # the last place is that of an empty slot's id, -1
     by_id[gallery_ids] = gallery_codes
-    found = recall_at_k(by_id[neighbours], query_codes[measured], ks)
+    found = recall_from_labels(by_id[neighbours], query_codes[measured], ks)
     low, high = interval_over_classes(found, query_codes[measured])
     share = found.mean(axis=0)
     return Report(
