@@ -1,0 +1,294 @@
+"""Official lists read with distrust: text, MATLAB files, and which images a folder holds.
+
+Whatever is wrong with a file ends as a ProtocolError that names it and, in a text, the line. Names that lead out of the
+root are refused before anything is opened.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from retrieval.datasets.matlab import variables
+from retrieval.datasets.protocol import SPLIT_SCHEMA, Reading
+from retrieval.errors import ProtocolError
+from retrieval.folders import look_into
+
+MAX_TEXT_BYTES: Final = 512 * 2**20
+"""Of a text; the largest official one, the annotations of iNaturalist's training images, has some 130 MiB."""
+MAX_MATLAB_BYTES: Final = 16 * 2**20
+"""Of a MATLAB file as it is and as it unpacks; the official ones have under one."""
+
+
+class Row(NamedTuple):
+    """An image that a list names.
+
+    Attributes:
+        id: its official name.
+        file: POSIX, relative to the root.
+        label: its class, coarser classes first.
+        part: one of ``retrieval.datasets.protocol.PARTS``.
+        box: x, y, width and height to cut to, in pixels from 0; None leaves the image whole.
+    """
+
+    id: str
+    file: str
+    label: str
+    part: str
+    box: tuple[int, int, int, int] | None = None
+
+
+def find(root: Path, layout: str, *places: str) -> Path:
+    """Find a list, or a folder, in the places where it is usual.
+
+    Args:
+        root: of the data set.
+        layout: the sentence that says what the root must hold.
+        places: POSIX, relative to the root, the official one first.
+
+    Raises:
+        ProtocolError: it is in none of them.
+    """
+    for place in places:
+        if (root / place).exists():
+            return root / place
+    raise ProtocolError(f"{root} has no {places[0]}. {layout}")
+
+
+def lines(path: Path) -> list[tuple[int, str]]:
+    """Read the lines of a list, with their numbers from 1, without the empty ones and the space around them.
+
+    Args:
+        path: of the list; UTF-8.
+
+    Raises:
+        ProtocolError: it cannot be read, is too large, or is not UTF-8.
+    """
+    numbered = enumerate(text(path).split("\n"), 1)
+    return [(number, stripped) for number, line in numbered if (stripped := line.strip())]
+
+
+def matches(path: Path, pattern: re.Pattern[str], form: str) -> Iterator[tuple[int, re.Match[str]]]:
+    """Read a list each line of which has the same form.
+
+    Args:
+        path: of the list.
+        pattern: what a whole line matches.
+        form: the same for people: ``image id, class id``.
+
+    Raises:
+        ProtocolError: a line has another form, or ``lines`` raises it.
+    """
+    for number, line in lines(path):
+        match = pattern.fullmatch(line)
+        if match is None:
+            raise damaged(path, number, f"is not `{form}`")
+        yield number, match
+
+
+def text(path: Path) -> str:
+    """Read a text.
+
+    Args:
+        path: of the file; UTF-8, with or without a byte order mark.
+
+    Raises:
+        ProtocolError: it cannot be read, is too large, or is not UTF-8.
+    """
+    data = _bytes(path, MAX_TEXT_BYTES)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise damaged(path, data.count(b"\n", 0, error.start) + 1, "is not UTF-8") from error
+
+
+def damaged(path: Path, number: int, reason: str) -> ProtocolError:
+    """Word what is wrong with a line.
+
+    Args:
+        path: of the list.
+        number: of the line, from 1.
+        reason: a predicate: "is not UTF-8".
+    """
+    return ProtocolError(f"line {number} of {path} {reason}; get the list anew from the data set's source")
+
+
+def inside(name: str, path: Path, number: int) -> str:
+    """Make a name that a list gives POSIX and free of dots, or refuse it.
+
+    Args:
+        name: of a file, relative to the folder that the list means.
+        path: of the list.
+        number: of the line, or entry, from 1.
+
+    Raises:
+        ProtocolError: it is absolute, climbs with ``..``, or is no name.
+    """
+    parts = name.replace("\\", "/").split("/")
+    if ".." in parts or not parts[0] or ":" in parts[0] or "\0" in name:
+        raise damaged(path, number, f"names a file outside the root, {name[:80]!r}")
+    kept = [part for part in parts if part not in ("", ".")]
+    if not kept:
+        raise damaged(path, number, "names no file")
+    return "/".join(kept)
+
+
+def segment(name: str) -> str:
+    """Make a class's name one step of a label's path: ``F/A-18`` becomes ``F-A-18``.
+
+    Args:
+        name: as the list has it.
+    """
+    return name.strip().replace("/", "-")
+
+
+def matlab(path: Path) -> dict[str, np.ndarray]:
+    """Read the variables of a MATLAB file, as ``retrieval.datasets.matlab.variables`` makes them.
+
+    Args:
+        path: of the file; of MATLAB 5 to 7.2, as all official ones are.
+
+    Raises:
+        ProtocolError: it cannot be read, is too large, or is damaged.
+    """
+    try:
+        return variables(_bytes(path, MAX_MATLAB_BYTES), limit=MAX_MATLAB_BYTES)
+    except ValueError as error:
+        reason = " ".join(str(error).split())[:120]
+        raise ProtocolError(f"{path} is damaged ({reason}); get it anew from the data set's source") from error
+
+
+def matlab_texts(values: np.ndarray, path: Path) -> list[str]:
+    """Take the texts out of a cell array, or a field of a struct array, that ``matlab`` read.
+
+    Args:
+        values: of the cells.
+        path: of the file, for the error.
+
+    Raises:
+        ProtocolError: one is no text.
+    """
+    found = values.ravel().tolist()
+    for place, value in enumerate(found, 1):
+        if not isinstance(value, str):
+            raise ProtocolError(f"entry {place} of {path} is no text; get the file anew from the data set's source")
+    return found
+
+
+def matlab_numbers(values: np.ndarray, path: Path) -> list[int]:
+    """Take the whole numbers out of an array, or a field of a struct array, that ``matlab`` read.
+
+    Args:
+        values: numbers of any kind, or cells with one each.
+        path: of the file, for the error.
+
+    Raises:
+        ProtocolError: one is no whole number.
+    """
+    found = values.ravel().tolist()
+    for place, value in enumerate(found):
+        if not isinstance(value, (int, float)) or value != value or abs(value) > 2**53 or value != int(value):
+            raise ProtocolError(
+                f"entry {place + 1} of {path} is no whole number; get the file anew from the data set's source"
+            )
+    return [int(value) for value in found]
+
+
+def image_files(root: Path, folder: str) -> set[str]:
+    """List the images in a folder and the folders below it, POSIX, relative to the root.
+
+    Hidden files and symlinked folders are not taken; a file with the name of an image that cannot be one, such as a
+    symlink out of the folder, is not there.
+
+    Args:
+        root: of the data set.
+        folder: POSIX, relative to the root; "" is the root. One that is not there holds nothing.
+    """
+    prefix = f"{folder.strip('/')}/" if folder.strip("/") else ""
+    return {prefix + name for name in look_into((root / folder).absolute()).images}
+
+
+def reading(
+    rows: Sequence[Row], root: Path, folders: Iterable[str], *, also: Iterable[str] = (), source: Path | None = None
+) -> Reading:
+    """Compare what the lists name with what the folders hold, and make the table of it.
+
+    Args:
+        rows: in the order of the lists.
+        root: of the data set.
+        folders: where its images lie, POSIX, relative to the root.
+        also: files that the lists name and that are in no part of this task.
+        source: the list, for the error.
+
+    Raises:
+        ProtocolError: a list names an image twice in one part.
+    """
+    there: set[str] = set()
+    for folder in folders:
+        there |= image_files(root, folder)
+    seen: set[tuple[str, str]] = set()
+    for row in rows:
+        if (row.part, row.id) in seen:
+            raise ProtocolError(
+                f"{source or root} lists {row.id!r} twice in {row.part}; get the list anew from the data set's source"
+            )
+        seen.add((row.part, row.id))
+    kept = [row for row in rows if row.file in there]
+    named = {row.file for row in rows} | set(also)
+    table = pa.table(
+        [
+            pa.array([row.id for row in kept], pa.string()),
+            pa.array([row.file + fragment(row.box) for row in kept], pa.string()),
+            pa.array([row.label for row in kept], pa.string()),
+            pa.array([row.part for row in kept], pa.string()),
+        ],
+        schema=SPLIT_SCHEMA,
+    )
+    return Reading(table, missing=sorted(named - there), extra=sorted(there - named))
+
+
+def fragment(box: tuple[int, int, int, int] | None) -> str:
+    """Write a box as the end of a uri: ``#xywh=10,20,300,200``; nothing for None.
+
+    Args:
+        box: x, y, width and height, in pixels from 0.
+    """
+    return "" if box is None else "#xywh={},{},{},{}".format(*box)
+
+
+def box_between(
+    left: float, top: float, right: float, bottom: float, path: Path, number: int
+) -> tuple[int, int, int, int]:
+    """Make a box of its corners, both within it and counted from 1, as MATLAB does.
+
+    Args:
+        left: first column.
+        top: first row.
+        right: last column.
+        bottom: last row.
+        path: of the list, for the error.
+        number: of its line.
+
+    Raises:
+        ProtocolError: it is empty.
+    """
+    if right < left or bottom < top:
+        raise damaged(path, number, "has an empty box")
+    x, y = max(0, int(left) - 1), max(0, int(top) - 1)
+    return x, y, int(right) - x, int(bottom) - y
+
+
+def _bytes(path: Path, limit: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise ProtocolError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+    if len(data) > limit:
+        raise ProtocolError(f"{path} is larger than {limit / 2**20:,.0f} MiB, which no official list is")
+    return data
