@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +20,7 @@ from typing import Final
 import numpy as np
 
 from retrieval.errors import InputError
+from retrieval.machine import cores
 from retrieval.scan import FOLD, LONGEST, SPAN, CpuScan, Hits, Part, TorchScan, one_blas_thread, true_float32
 from retrieval.shortlist import Block, Gallery, Shortlist
 
@@ -95,7 +95,7 @@ def top_k(
     """
     gallery = _as_gallery(gallery, gallery_ids)
     m, d = gallery.vectors.shape
-    _check_vectors(queries, "queries")
+    check_vectors(queries, "queries")
     if queries.shape[1] != d:
         raise InputError(f"the queries have dimension {queries.shape[1]} and the gallery has {d}")
     if k < 1:
@@ -104,13 +104,13 @@ def top_k(
     if exclude_self:
         if query_ids is None:
             raise InputError("leaving out the query itself needs query_ids")
-        own = _integers(query_ids, len(queries), "query_ids")
+        own = check_integers(query_ids, len(queries), "query_ids")
     chosen = None
     if allowed is not None:
         if allowed.dtype != np.bool_ or allowed.shape != (m,):
             raise InputError(f"allowed must be ({m},) bool, not {allowed.shape} {allowed.dtype}")
         chosen = None if allowed.all() else np.flatnonzero(allowed)
-    where = _torch_device(device)
+    where = torch_device(device)
     ids = np.full((len(queries), k), -1, np.int64)
     similarities = np.full((len(queries), k), -np.inf, np.float32)
     part = Part(gallery, chosen)
@@ -127,7 +127,7 @@ class _Search:
         self._part, self._k, self._device = part, k, device
         d = part.gallery.vectors.shape[1]
         memory = max(1, budget.memory) * 2**20
-        threads = 1 if device is not None or n * len(part) * d < SMALL else budget.threads or _cores()
+        threads = 1 if device is not None or n * len(part) * d < SMALL else budget.threads or cores()
         # Rather fewer threads than tiles too small to be quick.
         self._threads = max(1, min(threads, memory // THREAD_BYTES))
         share = memory // self._threads
@@ -162,7 +162,7 @@ class _Search:
                 ids[some, : self._k], similarities[some, : self._k] = found
 
         with self._settings():
-            _together([work] * (self._threads if apart else 1), stop)
+            together([work] * (self._threads if apart else 1), stop)
 
     def _settings(self) -> AbstractContextManager[None]:
         if self._device is not None:
@@ -180,7 +180,7 @@ class _Search:
             parts.append(shortlist)
             lengths.append(longest)
 
-        _together([work] * threads, stop)
+        together([work] * threads, stop)
         for part in parts[1:]:
             parts[0].merge(part)
         if self._part.gallery.norm is None and not stop.is_set():
@@ -265,7 +265,7 @@ class _Bounds:
             self._values = np.maximum(self._values, values)
 
 
-def _together(jobs: Sequence[Callable[[], None]], stop: threading.Event) -> None:
+def together(jobs: Sequence[Callable[[], None]], stop: threading.Event) -> None:
     """Run jobs, a thread each; when one fails, or Ctrl-C comes, the others are told to stop and waited for."""
     if len(jobs) == 1:
         return jobs[0]()
@@ -290,19 +290,14 @@ def _block(queries: np.ndarray, own: np.ndarray | None) -> Block:
     return Block(queries, norms, own)
 
 
-def _cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS or Windows
-        return os.cpu_count() or 1
-
-
-def _check_vectors(vectors: np.ndarray, name: str) -> None:
+def check_vectors(vectors: np.ndarray, name: str) -> None:
+    """Raise InputError unless vectors are (n, d) float16 or float32."""
     if vectors.ndim != 2 or vectors.shape[1] == 0 or vectors.dtype not in (np.float16, np.float32):
         raise InputError(f"the {name} must be (n, d) float16 or float32, not {vectors.shape} {vectors.dtype}")
 
 
-def _integers(values: np.ndarray, n: int, name: str) -> np.ndarray:
+def check_integers(values: np.ndarray, n: int, name: str) -> np.ndarray:
+    """Give (n,) integers as int64; raise InputError for anything else."""
     if values.shape != (n,) or values.dtype.kind not in "iu":
         raise InputError(f"{name} must be ({n},) integers, not {values.shape} {values.dtype}")
     return values.astype(np.int64, copy=False)
@@ -312,15 +307,15 @@ def _as_gallery(gallery: np.ndarray | Gallery, ids: np.ndarray | None) -> Galler
     if isinstance(gallery, Gallery):
         assert ids is None, "a Gallery has its ids"
         return gallery
-    _check_vectors(gallery, "gallery")
+    check_vectors(gallery, "gallery")
     if ids is not None:
-        ids = _integers(ids, len(gallery), "gallery_ids")
+        ids = check_integers(ids, len(gallery), "gallery_ids")
         if len(ids) and ids.min() < 0:
             raise InputError("gallery_ids must not be negative: -1 marks an empty slot")
     return Gallery(np.asarray(gallery), ids)
 
 
-def _torch_device(device: str) -> str | None:
+def torch_device(device: str) -> str | None:
     """Name torch's device; None: NumPy on the CPU."""
     if device == "cpu" or (device == "auto" and "torch" not in sys.modules):
         return None

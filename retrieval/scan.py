@@ -62,10 +62,10 @@ class CpuScan:
         self._part, self._block = part, block
         self._columns = np.ascontiguousarray(block.queries.T)  # (d, b)
         b, d = block.queries.shape
-        self._rows = _aligned(tile if self._widens(part.gallery) else 0, d)
-        self._product = _aligned(tile, b)
+        self._rows = aligned(tile if self._widens(part.gallery) else 0, d)
+        self._product = aligned(tile, b)
         self._span = max(1, min(SPAN // b, tile // FOLD))  # vectors side by side that a group has one of
-        self._best = _aligned(tile // (FOLD * self._span), self._span * b)
+        self._best = aligned(tile // (FOLD * self._span), self._span * b)
         self._mask = np.empty((tile, b), np.bool_)
         self.longest = part.gallery.norm or 0.0
         self._bounds: np.ndarray | None = None
@@ -172,7 +172,7 @@ class TorchScan:
             begin += piece
 
 
-def _aligned(rows: int, columns: int) -> np.ndarray:
+def aligned(rows: int, columns: int) -> np.ndarray:
     """Make room for (rows, columns) float32 at a cache line's edge, where wide loads are a third quicker."""
     room = np.empty(4 * rows * columns + LINE, np.uint8)
     first = -room.ctypes.data % LINE
