@@ -124,8 +124,8 @@ def evaluate(
     by_id = np.full(len(order) + 1, -1, dtype=np.int64)  # the last place is that of an empty slot's id, -1
     by_id[gallery_ids] = gallery_codes
     found = recall_from_labels(by_id[neighbours], query_codes[measured], ks)
-    low, high = interval_over_classes(found, query_codes[measured])
     share = found.mean(axis=0)
+    low, high = interval_over_classes(found, query_codes[measured]) or (share, share)  # of one class there is none
     return Report(
         recall={k: float(share[at]) for at, k in enumerate(ks)},
         interval={k: (float(low[at]), float(high[at])) for at, k in enumerate(ks)},
