@@ -13,7 +13,6 @@ A file whose own name is such a uri is read as that file.
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import struct
@@ -66,20 +65,6 @@ class _Picture:
         if not cut.size:
             raise ImageError(f"nothing of the picture lies in the box {x},{y},{width},{height}")
         return cut
-
-
-def cut_uri(uri: str, x: float, y: float, width: float, height: float) -> str:
-    """Name a box of a picture: ``img/001.jpg#xywh=30,14,120,80``; all pixels that it touches are in it.
-
-    Args:
-        uri: of the picture.
-        x: finite; of the left edge, from the left, pixels; counted from 0.
-        y: finite; of the upper edge, from the top.
-        width: finite, pixels.
-        height: finite, pixels.
-    """
-    left, top = math.floor(x), math.floor(y)
-    return f"{uri}#xywh={left},{top},{max(0, math.ceil(x + width) - left)},{max(0, math.ceil(y + height) - top)}"
 
 
 def record_uri(file: str, record: int) -> str:

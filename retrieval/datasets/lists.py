@@ -6,8 +6,11 @@ root are refused before anything is opened.
 
 from __future__ import annotations
 
+import math
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -15,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from retrieval.datasets.matlab import variables
-from retrieval.datasets.protocol import SPLIT_SCHEMA, Reading
+from retrieval.datasets.protocol import SPLIT_SCHEMA, Part, Reading
 from retrieval.errors import ProtocolError
 from retrieval.folders import look_into
 
@@ -55,9 +58,34 @@ def find(root: Path, layout: str, *places: str) -> Path:
         ProtocolError: it is in none of them.
     """
     for place in places:
-        if (root / place).exists():
+        if os.path.exists(root / place):  # noqa: PTH110 - false, not an error, for a name that no system can have
             return root / place
     raise ProtocolError(f"{root} has no {places[0]}. {layout}")
+
+
+def folder_of(path: Path, root: Path) -> str:
+    """Give the folder of a list that ``find`` found, POSIX, relative to the root; "" or with a slash at its end.
+
+    Args:
+        path: of the list.
+        root: of the data set.
+    """
+    folder = path.parent.relative_to(root).as_posix()
+    return "" if folder == "." else f"{folder}/"
+
+
+def refuse_boxes(boxes: bool, title: str) -> None:
+    """Refuse to cut the images of a data set that has no annotated boxes.
+
+    Args:
+        boxes: what is asked for.
+        title: of the data set.
+
+    Raises:
+        ProtocolError: boxes are asked for.
+    """
+    if boxes:
+        raise ProtocolError(f"{title} has no annotated boxes to cut to; run without them")
 
 
 def lines(path: Path) -> list[tuple[int, str]]:
@@ -73,22 +101,75 @@ def lines(path: Path) -> list[tuple[int, str]]:
     return [(number, stripped) for number, line in numbered if (stripped := line.strip())]
 
 
-def matches(path: Path, pattern: re.Pattern[str], form: str) -> Iterator[tuple[int, re.Match[str]]]:
+def matches(
+    path: Path, pattern: re.Pattern[str], form: str, *, header: re.Pattern[str] | None = None
+) -> Iterator[tuple[int, re.Match[str]]]:
     """Read a list each line of which has the same form.
 
     Args:
         path: of the list.
         pattern: what a whole line matches.
         form: the same for people: ``image id, class id``.
+        header: what the lines before the first of that form match; None where there are none.
 
     Raises:
         ProtocolError: a line has another form, or ``lines`` raises it.
     """
+    begun = header is None
     for number, line in lines(path):
         match = pattern.fullmatch(line)
         if match is None:
-            raise damaged(path, number, f"is not `{form}`")
+            if begun or header is None or not header.fullmatch(line):
+                raise damaged(path, number, f"is not `{form}`")
+            continue
+        begun = True
         yield number, match
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A list whose lines are found by their first group.
+
+    Attributes:
+        path: of the list.
+        found: first group → number of the line, and the line, in the order of the list.
+    """
+
+    path: Path
+    found: dict[str, tuple[int, re.Match[str]]]
+
+    def of(self, key: str) -> tuple[int, re.Match[str]]:
+        """Find a line; its number and the line itself.
+
+        Args:
+            key: its first group.
+
+        Raises:
+            ProtocolError: there is none.
+        """
+        if key not in self.found:
+            raise ProtocolError(f"{self.path} has no line for {key[:80]!r}; get it anew from the data set's source")
+        return self.found[key]
+
+
+def listing(path: Path, pattern: re.Pattern[str], form: str, *, header: re.Pattern[str] | None = None) -> Listing:
+    """Read a list in which no two lines have the same first group.
+
+    Args:
+        path: of the list.
+        pattern: as for ``matches``.
+        form: as for ``matches``.
+        header: as for ``matches``.
+
+    Raises:
+        ProtocolError: two have, or ``matches`` raises it.
+    """
+    found: dict[str, tuple[int, re.Match[str]]] = {}
+    for number, match in matches(path, pattern, form, header=header):
+        if match[1] in found:
+            raise damaged(path, number, f"names {match[1][:80]!r} again")
+        found[match[1]] = number, match
+    return Listing(path, found)
 
 
 def text(path: Path) -> str:
@@ -135,6 +216,11 @@ def inside(name: str, path: Path, number: int) -> str:
     kept = [part for part in parts if part not in ("", ".")]
     if not kept:
         raise damaged(path, number, "names no file")
+    if not name.isascii():
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise damaged(path, number, "names a file by what is no text") from error
     return "/".join(kept)
 
 
@@ -226,7 +312,7 @@ def reading(
         source: the list, for the error.
 
     Raises:
-        ProtocolError: a list names an image twice in one part.
+        ProtocolError: a list names an image twice in one part, or a box holds nothing.
     """
     there: set[str] = set()
     for folder in folders:
@@ -238,6 +324,8 @@ def reading(
                 f"{source or root} lists {row.id!r} twice in {row.part}; get the list anew from the data set's source"
             )
         seen.add((row.part, row.id))
+        if row.box is not None and min(row.box[2:]) < 1:
+            raise ProtocolError(f"the annotated box of {row.id!r} under {root} is empty")
     kept = [row for row in rows if row.file in there]
     named = {row.file for row in rows} | set(also)
     table = pa.table(
@@ -252,6 +340,16 @@ def reading(
     return Reading(table, missing=sorted(named - there), extra=sorted(there - named))
 
 
+def halves(classes: Iterable[str]) -> dict[str, Part]:
+    """Split sorted classes for search among unseen ones: the first half trains, the second is searched.
+
+    Args:
+        classes: as the data set sorts them, by name or by number with leading zeros; repeated ones count once.
+    """
+    ordered = sorted(set(classes))
+    return {name: "train" if place < len(ordered) // 2 else "test" for place, name in enumerate(ordered)}
+
+
 def fragment(box: tuple[int, int, int, int] | None) -> str:
     """Write a box as the end of a uri: ``#xywh=10,20,300,200``; nothing for None.
 
@@ -262,25 +360,26 @@ def fragment(box: tuple[int, int, int, int] | None) -> str:
 
 
 def box_between(
-    left: float, top: float, right: float, bottom: float, path: Path, number: int
+    left: float, top: float, right: float, bottom: float, path: Path, number: int, *, first: int = 1
 ) -> tuple[int, int, int, int]:
-    """Make a box of its corners, both within it and counted from 1, as MATLAB does.
+    """Make a box of its outermost pixels, which belong to it.
 
     Args:
-        left: first column.
-        top: first row.
-        right: last column.
-        bottom: last row.
+        left: column.
+        top: row.
+        right: column.
+        bottom: row.
         path: of the list, for the error.
         number: of its line.
+        first: what the first pixel is counted as: 1 in MATLAB.
 
     Raises:
         ProtocolError: it is empty.
     """
     if right < left or bottom < top:
         raise damaged(path, number, "has an empty box")
-    x, y = max(0, int(left) - 1), max(0, int(top) - 1)
-    return x, y, int(right) - x, int(bottom) - y
+    x, y = max(0, math.floor(left) - first), max(0, math.floor(top) - first)
+    return x, y, math.ceil(right) - first + 1 - x, math.ceil(bottom) - first + 1 - y
 
 
 def _bytes(path: Path, limit: int) -> bytes:

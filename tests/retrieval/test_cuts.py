@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import retrieval.datasets.cuts
-from retrieval.datasets.cuts import CutSource, cut_uri, record_uri
+from retrieval.datasets.cuts import CutSource, record_uri
 from retrieval.errors import ImageError
 from retrieval.images import decode
 from retrieval.sources import ImageSource, parquet_uri
@@ -143,7 +143,7 @@ def test_names_with_a_hash_are_names(root: Path) -> None:
 def test_rows_of_parquet_files_are_cut_too(root: Path) -> None:
     images = [encoded(PIXELS[row:], "PNG") for row in range(5)]
     pq.write_table(pa.table({"image": images}), root / "a.parquet")
-    uris = [cut_uri(parquet_uri("a.parquet", row), 3, 0, 8, 8) for row in range(5)]
+    uris = [parquet_uri("a.parquet", row) + "#xywh=3,0,8,8" for row in range(5)]
     with CutSource(root) as source:
         cuts = list(source.read_many([uris[0], parquet_uri("a.parquet", 1), *uris[1:]]))
         assert cuts[1] == images[1]
@@ -181,7 +181,7 @@ def test_records_of_cifar(root: Path) -> None:
     with CutSource(root) as source:
         for number, one in enumerate(planes):
             assert np.array_equal(pixels(source, record_uri("x/b.bin", number)), one.transpose(1, 2, 0))
-        cut = pixels(source, cut_uri(record_uri("x/b.bin", 1), 4, 6, 2, 3))
+        cut = pixels(source, record_uri("x/b.bin", 1) + "#xywh=4,6,2,3")
         assert np.array_equal(cut, planes[1].transpose(1, 2, 0)[6:9, 4:6])
         assert refusal(lambda: source.read("x/b.bin#record=3")) == "no such record: the file has 3"
         assert refusal(lambda: source.read("x/b.bin#record=999999999999")).startswith("no such record")
@@ -214,9 +214,3 @@ def test_a_cut_has_the_limit_of_an_image(root: Path) -> None:
     with CutSource(root, max_bytes=(root / "a.png").stat().st_size) as source:
         assert refusal(lambda: source.read("a.png#xywh=0,0,60,40")).endswith("limit 0.0 MiB")
         source.read("a.png#xywh=0,0,4,4")
-
-
-def test_boxes_of_broken_numbers_hold_every_pixel_that_they_touch() -> None:
-    assert cut_uri("a.jpg", 1, 2, 3, 4) == "a.jpg#xywh=1,2,3,4"
-    assert cut_uri("a.jpg", 1.5, 2.25, 3, 4.75) == "a.jpg#xywh=1,2,4,5"
-    assert cut_uri("a.jpg", -1.5, -2, 3, -4) == "a.jpg#xywh=-2,-2,4,0"
