@@ -49,7 +49,8 @@ def read_aircraft(root: Path, boxes: bool, *, official: bool) -> Reading:
             box = None
             if drawn is not None:
                 number, corners = drawn.of(image)
-                box = box_between(*map(int, corners.groups()[1:]), drawn.path, number)
+                left, top, right, bottom = map(int, corners.groups()[1:])
+                box = box_between(left, top, right, bottom, drawn.path, number)
             rows.append(Row(image, f"{prefix}images/{image}.jpg", "/".join(names), part, box))
             variants.append(names[-1])
     if not official:

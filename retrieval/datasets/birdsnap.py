@@ -47,12 +47,12 @@ def read_birdsnap(root: Path, boxes: bool, *, sides: tuple[Part, Part]) -> Readi
         box = None
         if boxes:
             try:
-                drawn = [float(corner) for corner in corners]
+                left, top, right, bottom = map(float, corners)
             except ValueError as error:
                 raise damaged(path, number, "has no box") from error
-            if not all(abs(value) < _LARGEST for value in drawn):
+            if not all(abs(value) < _LARGEST for value in (left, top, right, bottom)):
                 raise damaged(path, number, "has no box")
-            box = box_between(*drawn, path, number, first=0)
+            box = box_between(left, top, right, bottom, path, number, first=0)
         rows.append(Row(file, f"{folder}/{file}", species[of], sides[file in tests], box))
     unknown = tests - {row.id for row in rows}
     if unknown:

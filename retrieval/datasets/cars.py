@@ -64,7 +64,10 @@ def read_cars(root: Path, boxes: bool, *, official: bool) -> Reading:
         file = inside(name, path, place + 1)
         training = not test if official else of <= _TRAIN_CLASSES
         part: Part = "train" if training else "test"
-        box = box_between(*(values[place] for values in corners), path, place + 1) if boxes else None
+        box = None
+        if boxes:
+            left, top, right, bottom = (values[place] for values in corners)
+            box = box_between(left, top, right, bottom, path, place + 1)
         rows.append(Row(file, file, names[of - 1], part, box))
     return reading(rows, root, ["car_ims"], source=path)
 

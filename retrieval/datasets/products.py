@@ -83,7 +83,8 @@ def read_inshop(root: Path, boxes: bool) -> Reading:
         box = None
         if drawn is not None:
             line, corners = drawn.of(match[1])
-            box = box_between(*map(int, corners.groups()[1:]), drawn.path, line)
+            left, top, right, bottom = map(int, corners.groups()[1:])
+            box = box_between(left, top, right, bottom, drawn.path, line)
         # img/WOMEN/Dresses/id_00000002/02_1_front.jpg
         label = labels.setdefault(match[2], "/".join([*file.split("/")[1:-2], match[2]]))
         rows.append(Row(file, prefix + file, label, match[3], box))
