@@ -95,10 +95,13 @@ def lines(path: Path) -> list[tuple[int, str]]:
         path: of the list; UTF-8.
 
     Raises:
-        ProtocolError: it cannot be read, is too large, or is not UTF-8.
+        ProtocolError: it cannot be read, is too large, is not UTF-8, or is empty.
     """
     numbered = enumerate(text(path).split("\n"), 1)
-    return [(number, stripped) for number, line in numbered if (stripped := line.strip())]
+    found = [(number, stripped) for number, line in numbered if (stripped := line.strip())]
+    if not found:
+        raise ProtocolError(f"{path} is empty; get it anew from the data set's source")
+    return found
 
 
 def matches(
