@@ -24,7 +24,8 @@ from PIL import Image
 
 from benchmarks._decoders import REFERENCE, Contender, contenders, one_thread, own_small, own_whole
 from benchmarks.machine import photo_folder, print_machine
-from retrieval.evaluation import Labelled, evaluate
+from retrieval.evaluation import Question, evaluate
+from retrieval.labelled import Labelled
 from retrieval.manifest import read_manifest
 
 LARGE = (3000, 4000)
@@ -170,9 +171,9 @@ class _Judge:
             Labelled(part, [uri for _, uri, _ in photos], [label for _, _, label in photos])
             for part, photos in zip(parts, (gallery, queries), strict=True)
         )
-        report = evaluate(asked, there, protocol="test to train", embedder={}, ks=[1])
+        report, _ = evaluate(asked, there, question=Question("Grocery", "test to train", ks=[1]), embedder={})
         self.measured = report.queries
-        return report.recall[1]
+        return report.figure("Recall@1").value
 
 
 def _print(speeds: dict[str, list[float]], quality: dict[str, list[float]]) -> None:

@@ -29,9 +29,11 @@ import numpy as np
 
 from benchmarks._processes import PLAIN, Limit, Preparation, Process, Row, Runner
 from benchmarks.machine import load, photo_folder, print_machine
-from retrieval.evaluation import Labelled, Report, evaluate
+from retrieval.evaluation import Question, evaluate
+from retrieval.labelled import Labelled
 from retrieval.machine import cores
 from retrieval.manifest import read_manifest
+from retrieval.report import Report
 from retrieval.runtime_choice import Drift, drift
 from retrieval.runtimes import REFERENCE, RUNTIMES, missing_module
 
@@ -205,7 +207,8 @@ def _recall(vectors: np.ndarray, gallery: list[tuple[Path, str]], queries: list[
         Labelled(part, [str(path) for path, _ in photos], [label for _, label in photos])
         for part, photos in ((vectors[: len(gallery)], gallery), (vectors[len(gallery) :], queries))
     )
-    return evaluate(asked, there, protocol="test to train, same class, exact search", embedder={}, ks=[1])
+    question = Question("Grocery", "test to train, same class, exact search", ks=[1])
+    return evaluate(asked, there, question=question, embedder={})[0]
 
 
 def _print(results: list[Result]) -> None:
@@ -217,12 +220,13 @@ def _print(results: list[Result]) -> None:
         if result.failure is not None or report is None or away is None:
             print(f"{row.runtime:22s} left out: {result.failure}")
             continue
-        rate, (low, high) = max(result.rates), report.interval[1]
+        rate, recall = max(result.rates), report.figure("Recall@1")
+        low, high = recall.low or recall.value, recall.high or recall.value
         print(
             f"{row.runtime:22s} {row.at_once:7d} {rate:9.1f} {rate / max(torch.rates):6.2f}x "
             f"{_share(rate / result.limit):>10s} {result.first:8.1f} "
             f"{result.again:8.1f} {result.peak:9.0f} {away.mean:11.6f} {away.minimum:8.5f} "
-            f"{100 * report.recall[1]:7.2f}  {100 * low:.2f} to {100 * high:.2f}"
+            f"{100 * recall.value:7.2f}  {100 * low:.2f} to {100 * high:.2f}"
             + ("" if row.runtime == PLAIN or RUNTIMES[row.runtime].bounded else "  only when asked for")
             + ("" if away.bounded else "  beyond the bound")
         )
@@ -247,7 +251,8 @@ def _verdict(results: list[Result]) -> str:
     best = _fastest(fit)
     if best is None or best.report is None or torch.report is None:
         return f"no verdict for {DEFAULT}"
-    ratio, apart = max(best.rates) / max(torch.rates), best.report.recall[1] - torch.report.recall[1]
+    ratio = max(best.rates) / max(torch.rates)
+    apart = best.report.figure("Recall@1").value - torch.report.figure("Recall@1").value
     return (
         f"{DEFAULT}: {best.row.runtime} / torch eager channels-last = {ratio:.2f}x (goal {GOAL:g}x), "
         f"Recall@1 {100 * apart:+.2f} percentage points"

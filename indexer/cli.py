@@ -1,4 +1,4 @@
-"""The commands that keep and find: index, search, evaluate, info, verify, rejected."""
+"""The commands that keep and find: index, search, info, verify, rejected."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def index(
     from indexer.profile import NO_PROFILE, Profile
 
     keep_apart(catalogue, source)
-    manifest = _read(source, reading)
+    manifest = read_source(source, reading)
     with open_or_create(
         catalogue, backbone, weights, pooling, device, runtime, index=index_spec, name=name, note=note
     ) as opened:
@@ -180,78 +180,6 @@ def search(
 
 @click.command()
 @CATALOGUE
-@click.option(
-    "--queries",
-    type=click.Path(path_type=Path),
-    metavar="SOURCE",
-    help="Measure the images of a source against the catalogue; default: leave-one-out within it.",
-)
-@click.option(
-    "--by",
-    "label",
-    default="label",
-    show_default=True,
-    metavar="NAME",
-    help="Column of the catalogue and the queries that holds the class.",
-)
-@source_options
-@click.option("-k", "--k", "ks", multiple=True, type=click.IntRange(min=1), help="K, repeated  [default: 1 2 4 8]")
-@DEVICE
-@RUNTIME
-@JSON
-def evaluate(
-    catalogue: Path,
-    queries: Path | None,
-    label: str,
-    ks: tuple[int, ...],
-    device: str,
-    runtime: str,
-    as_json: bool,
-    **reading: Any,
-) -> None:
-    """Measure Recall@K of CATALOGUE by exact search.
-
-    Recall@K is the share of queries with at least one image of their class among the K nearest, the query itself
-    excluded by id. Queries whose class has no other image are counted apart.
-    """
-    from indexer.catalogue import Catalogue
-    from indexer.evaluation import evaluate_catalogue
-    from retrieval.evaluation import KS
-
-    with Catalogue.open(catalogue, device=device, runtime=runtime) as opened:
-        wanted = tuple(sorted(set(ks))) or KS
-        if queries is None:
-            report, refused = evaluate_catalogue(opened, label=label, ks=wanted)
-        else:
-            manifest = _read(queries, reading)
-            with progress_bar("queries") as progress:
-                report, refused = evaluate_catalogue(
-                    opened, queries=manifest, label=label, ks=wanted, progress=progress, notice=notice
-                )
-    if as_json:
-        echo_json({**report.to_dict(), "rejected": refused.to_pylist()})
-        return
-    card = report.embedder
-    click.echo(
-        f"{report.protocol}\nembedder {card['tag'] or card['backbone']}, {card['pooling']} pooling, "
-        f"{card['dim']} dimensions, {card['image_size']} px, digest {card['digest'][:12]}\n"
-        f"vectors by {' and '.join(card['runtimes'])}\n"
-    )
-    click.echo("   K   Recall@K   95 % interval over classes")
-    for k, value in report.recall.items():
-        low, high = report.interval[k]
-        click.echo(f"{k:4d}   {value:7.2%}    {low:.2%} to {high:.2%}")
-    click.echo(
-        f"\n{report.queries:,} queries of {report.classes:,} classes against {report.gallery:,} images; left out: "
-        f"{report.left_out:,} whose class has no other image, {report.unlabelled:,} without a label, "
-        f"{refused.num_rows:,} rejected"
-    )
-    for row in refused.slice(0, 10).to_pylist():
-        click.echo(f"  rejected {row['uri']}: {row['reason']}")
-
-
-@click.command()
-@CATALOGUE
 @JSON
 def info(catalogue: Path, as_json: bool) -> None:
     """Say what CATALOGUE holds."""
@@ -330,7 +258,8 @@ def rejected(catalogue: Path, as_json: bool) -> None:
     click.echo(f"{len(rows):,} rejected")
 
 
-def _read(source: Path, reading: dict[str, Any]) -> Manifest:
+def read_source(source: Path, reading: dict[str, Any]) -> Manifest:
+    """Read a source as ``source_options`` say."""
     from retrieval.manifest import Columns, read_manifest
 
     columns = Columns(

@@ -4,20 +4,49 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
 from indexer.catalogue import Catalogue
 from indexer.embeds import Embeds
+from indexer.index import INDEX_KINDS, check_spec, index_kind
 from indexer.ingest import COMMIT_EVERY
 from indexer.pipeline import Outcome, embed_uris
+from indexer.search import thumbnail
+from indexer.vectors import VectorCache
+from indexer.view import EXACT
+from retrieval import images
 from retrieval.errors import InputError
-from retrieval.evaluation import KS, Labelled, Report, evaluate
-from retrieval.manifest import REJECTED_SCHEMA, Manifest
+from retrieval.evaluation import Question, Search, evaluate
+from retrieval.labelled import Labelled
+from retrieval.manifest import Manifest
 from retrieval.model_card import model_card
+from retrieval.report import Pair, Report
 from retrieval.sources import ImageSource
+from retrieval.twins import in_order, same_bytes
+
+PAIRS: Final = 200
+"""Pairs of equal pictures that a report lists; the others are counted."""
+
+Progress = Callable[[int, int, int], object]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What came of a measurement.
+
+    Attributes:
+        report: everything it says.
+        queries: a row a query.
+        picture: id → a small JPEG; raises ImageError or NotFoundError.
+    """
+
+    report: Report
+    queries: pa.Table
+    picture: Callable[[str], bytes] = field(repr=False)
 
 
 def evaluate_catalogue(
@@ -25,12 +54,13 @@ def evaluate_catalogue(
     *,
     queries: Manifest | None = None,
     label: str = "label",
-    ks: Sequence[int] = KS,
+    question: Question | None = None,
+    through: str = EXACT,
     embedder: Embeds | None = None,
-    progress: Callable[[int, int, int], object] = lambda done, total, rejected: None,
+    progress: Progress = lambda done, total, rejected: None,
     notice: Callable[[str], object] = lambda _: None,
-) -> tuple[Report, pa.Table]:
-    """Measure Recall@K by exact search, whatever index the catalogue has.
+) -> Measured:
+    """Measure a catalogue, by exact search whatever index it has.
 
     The vectors of ``queries`` go into the cache, so measuring again embeds nothing; they become no items. A query is
     left out of its own gallery when an item has its id and its bytes.
@@ -39,40 +69,107 @@ def evaluate_catalogue(
         catalogue: the gallery.
         queries: None measures leave-one-out within the catalogue.
         label: the column that holds the class, in the catalogue and in the queries.
-        ks: values of K.
+        question: what else is asked: ks, clusters, points, findings; its title and protocol are written here.
+        through: an index to search through in place of exact search, a FAISS factory string, to see what it costs.
         embedder: the catalogue's own when None.
         progress: called with images done, images in all, images rejected so far.
         notice: told what takes long before the first query is embedded.
 
     Returns:
-        The report, whose card of the embedder also says how many vectors each runtime computed (``runtimes``), and
-        the queries that were refused (columns ``uri``, ``reason``).
+        The report, whose card of the embedder also says how many vectors each runtime computed (``runtimes``), and in
+        ``rejected`` which queries were refused.
 
     Raises:
         InputError: there is nothing to measure, or the queries have no such column.
         NotFoundError: the catalogue has no such column.
         BusyError: the queries need embedding while another process writes the catalogue.
+        MissingExtraError: the index needs a package that is not installed.
     """
+    check_spec(through)
     items = catalogue.items(list(dict.fromkeys(["id", "sha256", label])))
     vectors, present = catalogue.vectors.read(items.column("sha256"))
     lost = int((~present).sum())
     if lost:
         raise InputError(f"{lost} items of {catalogue.path} have no vector; index their source again first")
     gallery = Labelled(vectors, items.column("id").to_pylist(), _labels(items, label))
-    folder = catalogue.path / "embedder" / catalogue.digest
-    if queries is None:
-        how = f"leave-one-out within {catalogue.path.name}, class = {label}, exact search"
-        card = {**model_card(folder, catalogue.digest), "runtimes": catalogue.vectors.runtimes()}
-        return evaluate(
-            gallery, gallery, protocol=how, embedder=card, ks=ks, device=catalogue.device
-        ), REJECTED_SCHEMA.empty_table()
-    if label not in queries.table.column_names:
-        raise InputError(f"the queries have no column {label!r}; they have {', '.join(queries.table.column_names)}")
-    known = dict(zip(items.column("id").to_pylist(), items.column("sha256").to_pylist(), strict=True))
-    given, refused = _embed(catalogue, queries, embedder or catalogue.embedder(), label, known, progress, notice)
-    card = {**model_card(folder, catalogue.digest), "runtimes": catalogue.vectors.runtimes()}
-    how = f"queries of {queries.listing.name} against {catalogue.path.name}, class = {label}, exact search"
-    return evaluate(given, gallery, protocol=how, embedder=card, ks=ks, device=catalogue.device), refused
+    given, sources, refused = gallery, dict[str, str](), list[tuple[str, str]]()
+    how = f"leave-one-out within {catalogue.path.name}"
+    digests: list[bytes | None] = items.column("sha256").to_pylist()
+    ids, parts, labels = list(gallery.ids), ["test"] * len(gallery.ids), list(gallery.labels)
+    if queries is not None:
+        if label not in queries.table.column_names:
+            raise InputError(f"the queries have no column {label!r}; they have {', '.join(queries.table.column_names)}")
+        own = catalogue.embedder() if embedder is None else embedder
+        known = dict(zip(gallery.ids, digests, strict=True))
+        given, sources, of_queries, refused = _embed(catalogue, queries, own, label, known, progress, notice)
+        how = f"queries of {queries.listing.name} against {catalogue.path.name}"
+        parts = ["gallery"] * len(ids) + ["query"] * len(given.ids)
+        ids, labels, digests = [*ids, *given.ids], [*labels, *given.labels], [*digests, *of_queries]
+    search = None if through == EXACT else _through(through, catalogue)
+    how += f", class = {label}, " + ("exact search" if search is None else f"approximate search through {through}")
+    asked = replace(question or Question(title="", protocol=""), title=str(catalogue.about["name"]), protocol=how)
+    card = model_card(catalogue.path / "embedder" / catalogue.digest, catalogue.digest)
+    report, table = evaluate(
+        given,
+        gallery,
+        question=asked,
+        embedder={**card, "runtimes": catalogue.vectors.runtimes()},
+        device=catalogue.device,
+        search=search,
+    )
+
+    def picture(id: str) -> bytes:
+        if id not in sources or queries is None:
+            return thumbnail(catalogue, id)
+        with ImageSource(queries.root) as source:
+            return images.thumbnail(source.read(sources[id]))
+
+    twins = same_bytes(ids, parts, labels, digests) if asked.findings else []
+    pairs, more = worst_pairs(twins, report.pairs)
+    return Measured(replace(report, rejected=refused, pairs=pairs, pairs_left_out=more), table, picture)
+
+
+def worst_pairs(same: Sequence[Pair], near: Sequence[Pair]) -> tuple[list[Pair], int]:
+    """Put pairs of equal bytes and of nearly equal vectors together, the most harmful first; and count the rest."""
+    known = {frozenset((pair.first, pair.second)) for pair in same}
+    pairs = in_order([*same, *(pair for pair in near if frozenset((pair.first, pair.second)) not in known)])
+    return pairs[:PAIRS], max(0, len(pairs) - PAIRS)
+
+
+def embed_all(
+    source: ImageSource,
+    uris: Sequence[str],
+    embedder: Embeds,
+    cache: VectorCache,
+    *,
+    progress: Callable[[Outcome], object],
+    notice: Callable[[str], object],
+) -> tuple[list[Outcome], np.ndarray]:
+    """Embed what is not in the cache; the caller may write it.
+
+    Returns:
+        Outcomes in the order of the uris, and (n, dim) float16, zero where an image was refused.
+    """
+    outcomes: list[Outcome] = []
+    chunks = embed_uris(source, uris, embedder, cache, chunk=COMMIT_EVERY, on_done=progress, notice=notice)
+    with contextlib.closing(chunks):
+        for chunk in chunks:
+            outcomes.extend(chunk)
+    cache.compact()
+    vectors, _ = cache.read(pa.array([outcome.sha256 or bytes(32) for outcome in outcomes], pa.binary()))
+    return outcomes, vectors
+
+
+def _through(spec: str, catalogue: Catalogue) -> Search:
+    """Search through an index of this kind, built from the gallery's vectors."""
+    kind = INDEX_KINDS[index_kind(spec)]
+
+    def search(queries: np.ndarray, gallery: np.ndarray, k: int) -> np.ndarray:
+        index = kind.build(catalogue.dim, spec, catalogue.device)
+        index.add(np.arange(len(gallery)), gallery)
+        return index.search(queries, min(k, len(gallery)))[0]
+
+    return search
 
 
 def _embed(
@@ -80,42 +177,33 @@ def _embed(
     queries: Manifest,
     embedder: Embeds,
     label: str,
-    known: dict[str, bytes],
-    progress: Callable[[int, int, int], object],
+    known: dict[str, bytes | None],
+    progress: Progress,
     notice: Callable[[str], object],
-) -> tuple[Labelled, pa.Table]:
-    outcomes: list[Outcome] = []
-    total = queries.table.num_rows + queries.rejected.num_rows
-    refused = queries.rejected.num_rows
+) -> tuple[Labelled, dict[str, str], list[bytes | None], list[tuple[str, str]]]:
+    """The queries' vectors, ids → uris, SHA-256, and what was refused with the reason."""
+    refused: list[tuple[str, str]] = [(row["uri"], row["reason"]) for row in queries.rejected.to_pylist()]
+    total = queries.table.num_rows + len(refused)
+    uris = queries.table.column("uri").to_pylist()
 
     def on_done(outcome: Outcome) -> None:
-        nonlocal refused
-        refused += outcome.reason is not None
-        progress(len(queries.rejected) + outcome.position + 1, total, refused)
+        if outcome.reason is not None:
+            refused.append((uris[outcome.position], outcome.reason))
+        progress(len(queries.rejected) + outcome.position + 1, total, len(refused))
 
     with catalogue.writing(), ImageSource(queries.root) as source:
-        uris = queries.table.column("uri").to_pylist()
-        cache = catalogue.vectors
-        chunks = embed_uris(source, uris, embedder, cache, chunk=COMMIT_EVERY, on_done=on_done, notice=notice)
-        with contextlib.closing(chunks):
-            for chunk in chunks:
-                outcomes.extend(chunk)
-        catalogue.vectors.compact()
-    good = [outcome for outcome in outcomes if outcome.reason is None]
-    bad = [outcome for outcome in outcomes if outcome.reason is not None]
-    vectors, present = catalogue.vectors.read(pa.array([outcome.sha256 for outcome in good], pa.binary()))
-    assert present.all()
-    part = queries.table.take(pa.array([outcome.position for outcome in good], pa.int64()))
-    uris_of_bad = queries.table.column("uri").take(pa.array([outcome.position for outcome in bad], pa.int64()))
-    late = pa.table([uris_of_bad, pa.array([outcome.reason for outcome in bad], pa.string())], schema=REJECTED_SCHEMA)
-    ids = part.column("id").to_pylist()
+        outcomes, vectors = embed_all(source, uris, embedder, catalogue.vectors, progress=on_done, notice=notice)
+    good = [at for at, outcome in enumerate(outcomes) if outcome.reason is None]
+    positions = [outcomes[at].position for at in good]
+    digests: list[bytes | None] = [outcomes[at].sha256 for at in good]
+    part = queries.table.take(pa.array(positions, pa.int64()))
     # Two folders may both have an Apple/001.jpg: an id is the same image only when the bytes are the same too.
     ids = [
-        id if known.get(id, outcome.sha256) == outcome.sha256 else f"\0query {id}"
-        for id, outcome in zip(ids, good, strict=True)
+        id if known.get(id, digest) == digest else f"query {id}"
+        for id, digest in zip(part.column("id").to_pylist(), digests, strict=True)
     ]
-    labelled = Labelled(np.asarray(vectors), ids, _labels(part, label))
-    return labelled, pa.concat_tables([queries.rejected, late])
+    given = Labelled(vectors[good], ids, _labels(part, label))
+    return given, dict(zip(ids, (uris[at] for at in positions), strict=True)), digests, refused
 
 
 def _labels(table: pa.Table, name: str) -> list[str | None]:

@@ -100,6 +100,7 @@ class Embedder:
         *,
         weights: Path | None = None,
         pooling: str = "native",
+        preprocessing: dict[str, Any] | None = None,
         device: str = "auto",
         runtime: str = AUTO,
     ) -> Embedder:
@@ -109,6 +110,7 @@ class Embedder:
             backbone: timm's name of it.
             weights: a safetensors file with timm's names; None takes the bundled or the hub's weights.
             pooling: a key of ``POOLINGS``.
+            preprocessing: of another embedder, as ``model.json`` has it; None: that the backbone was trained with.
             device: "auto", "cpu", "cuda" or "cuda:N".
             runtime: "auto" or a key of ``RUNTIMES``.
 
@@ -123,14 +125,15 @@ class Embedder:
         resolve(runtime, where)  # before the weights are read
         if where == "cpu":
             keep_freed_memory()
-        model, preprocessing, provenance = load_backbone(backbone, weights=weights)
+        model, its_own, provenance = load_backbone(backbone, weights=weights)
+        chosen = its_own if preprocessing is None else Preprocessing.from_dict(preprocessing)
         with torch.inference_mode():
-            blank = torch.zeros(1, 3, preprocessing.height, preprocessing.width)
+            blank = torch.zeros(1, 3, chosen.height, chosen.width)
             dim = POOLINGS[pooling](model, model.forward_features(blank)).shape[1]  # type: ignore[operator]
         description = {
             "format": FORMAT,
             "architecture": {"backbone": backbone, "pooling": pooling, "dim": int(dim)},
-            "preprocessing": preprocessing.to_dict(),
+            "preprocessing": chosen.to_dict(),
             "provenance": provenance,
         }
         # Through JSON once, so that a loaded embedder and this one hold equal values (tuples become lists).

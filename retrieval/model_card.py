@@ -24,12 +24,16 @@ def model_card(folder: Path, digest: str) -> dict[str, Any]:
         DamagedError: ``model.json`` is missing or damaged.
     """
     try:
-        description = json.loads((folder / "model.json").read_bytes())
-        architecture = description.get("architecture", {})
-        preprocessing = description.get("preprocessing", {})
-        provenance = description.get("provenance", {})
+        return card_of(json.loads((folder / "model.json").read_bytes()), digest)
     except (OSError, ValueError, AttributeError) as error:
         raise DamagedError(f"the embedder in {folder} is missing or damaged: {error}") from error
+
+
+def card_of(description: dict[str, Any], digest: str) -> dict[str, Any]:
+    """Describe an embedder by what its ``model.json`` holds, as ``model_card`` does."""
+    architecture = description.get("architecture", {})
+    preprocessing = description.get("preprocessing", {})
+    provenance = description.get("provenance", {})
     return {
         "digest": digest,
         "backbone": architecture.get("backbone"),

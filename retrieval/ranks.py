@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Final
@@ -112,11 +112,10 @@ def relevant_ranks(
         raise InputError("query_labels must not be negative; leave out queries without a label")
     if m and gallery_ids.min() < 0:
         raise InputError("gallery_ids must not be negative")
-    by_id = np.argsort(gallery_ids, kind="stable")
-    if (np.diff(gallery_ids[by_id]) == 0).any():
+    if len(np.unique(gallery_ids)) < m:
         raise InputError("two images of the gallery have the same id")
     where = torch_device(device)
-    own = _find(query_ids, gallery_ids, by_id)
+    own = positions_of(query_ids, gallery_ids)
     relevance = _Relevance(query_labels, gallery_labels, own)
     offsets = np.concatenate([[0], np.cumsum(relevance.counts)])
     found = Ranks(
@@ -231,17 +230,40 @@ class _Ranking:
         scan.finish()
         wanted.leave_out(own[block])
         ranks, ranked_places = wanted.ranked()
-        # Where the answer of each of the block's queries begins, less where it begins in the block.
-        targets = np.repeat(self._found.offsets[block] - offsets[:-1], counts) + np.arange(offsets[-1])
+        targets = _spread(self._found.offsets[block], offsets)
         self._found.ranks[targets], self._found.places[targets] = ranks, ranked_places
 
 
-def _find(ids: np.ndarray, gallery_ids: np.ndarray, by_id: np.ndarray) -> np.ndarray:
-    """Where in the gallery each id stands: (n,) int64, -1 nowhere; ``by_id`` sorts ``gallery_ids``."""
-    if len(by_id) == 0:
-        return np.full(len(ids), -1, np.int64)
+def positions_of(ids: np.ndarray, gallery_ids: np.ndarray) -> np.ndarray:
+    """Where in the gallery ids stand: int64 in the shape of ``ids``, -1 where they do not; ``gallery_ids`` (m,)."""
+    if len(gallery_ids) == 0:
+        return np.full(ids.shape, -1, np.int64)
+    by_id = np.argsort(gallery_ids, kind="stable")
     at = by_id[np.minimum(np.searchsorted(gallery_ids, ids, sorter=by_id), len(by_id) - 1)]
     return np.where(gallery_ids[at] == ids, at, -1)
+
+
+def ranks_of_found(
+    positions: np.ndarray, query_labels: np.ndarray, gallery_labels: np.ndarray, *, own: np.ndarray
+) -> Ranks:
+    """Say where relevant images stand among what an approximate search returned; the others have the rank ``NEVER``.
+
+    Args:
+        positions: (n, k) int64, in the gallery, nearest first, -1 in empty slots.
+        query_labels: (n,) int64, none negative.
+        gallery_labels: (m,) int64.
+        own: (n,) int64, where each query stands in the gallery and is not to be found, -1 nowhere.
+    """
+    relevance = _Relevance(query_labels, gallery_labels, own)
+    offsets = np.concatenate([[0], np.cumsum(relevance.counts)])
+    ranks, places = np.full(offsets[-1], NEVER, np.int64), np.empty(offsets[-1], np.int64)
+    for query in range(len(positions)):
+        listed = positions[query][(positions[query] >= 0) & (positions[query] != own[query])]
+        right = np.flatnonzero(gallery_labels[listed] == query_labels[query])
+        start, stop = offsets[query], offsets[query + 1]
+        ranks[start : start + len(right)], places[start : start + len(right)] = right + 1, listed[right]
+        places[start + len(right) : stop] = np.setdiff1d(relevance.places(query), listed[right], assume_unique=True)
+    return Ranks(offsets, ranks, places, np.where(own >= 0, len(gallery_labels) - 1, len(gallery_labels)))
 
 
 def _longest(gallery: Gallery) -> float:
@@ -257,3 +279,24 @@ def _longest(gallery: Gallery) -> float:
 def _check_length(queries: np.ndarray) -> None:
     if not (np.vecdot(queries, queries, dtype=np.float64) < LONGEST**2).all():
         raise InputError("the queries hold infinite, NaN or far too large numbers; they must have length 1")
+
+
+def joined(parts: Sequence[tuple[np.ndarray, Ranks]]) -> Ranks:
+    """Put the ranks of some queries each together: [(places of the queries, ascending; their ranks)] → those of all."""
+    if len(parts) == 1:
+        return parts[0][1]
+    n = sum(len(some) for some, _ in parts)
+    counts, candidates = np.zeros(n, np.int64), np.zeros(n, np.int64)
+    for some, part in parts:
+        counts[some], candidates[some] = part.relevant, part.candidates
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    ranks, places = np.empty(offsets[-1], np.int64), np.empty(offsets[-1], np.int64)
+    for some, part in parts:
+        targets = _spread(offsets[some], part.offsets)
+        ranks[targets], places[targets] = part.ranks, part.places
+    return Ranks(offsets, ranks, places, candidates)
+
+
+def _spread(starts: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Where the entries of a ragged array go, whose rows begin at ``offsets`` and are to begin at ``starts``."""
+    return np.repeat(starts - offsets[:-1], np.diff(offsets)) + np.arange(offsets[-1])

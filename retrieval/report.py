@@ -40,21 +40,23 @@ class Figure:
 
     Attributes:
         name: "Recall@1", "MAP@R", ...
-        value: mean over queries (micro), in [0, 1].
+        value: mean over queries (micro); a share in [0, 1] unless ``unit`` says otherwise.
         low: lower end of the 95 % interval by bootstrap over classes; None where there is one class only.
         high: its upper end.
-        macro: mean over classes of their means.
+        macro: mean over classes of their means; None where the measure is not one of single queries.
         resolvable: the smallest true difference from another embedder on these queries that would be found in four
             of five trials at the 5 % level, were the two independent (a paired comparison resolves less); None where
             there is one class only.
+        unit: "share", or "levels" of the tree of labels.
     """
 
     name: str
     value: float
     low: float | None
     high: float | None
-    macro: float
+    macro: float | None
     resolvable: float | None
+    unit: str = "share"
 
 
 @dataclass(frozen=True)

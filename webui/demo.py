@@ -83,10 +83,11 @@ def demo(
         with progress_bar("index") as progress:
             summary = ingest(catalogue, manifest, progress=progress, notice=notice)
         try:
-            report = evaluate_catalogue(catalogue)[0].to_dict()
+            report = evaluate_catalogue(catalogue).report
         except InputError:
             report = None  # photos without labels can be searched but not measured
-    found = {"catalogue": str(place), "index": summary.to_dict(), "evaluation": report}
+    evaluation = None if report is None else report.to_dict()
+    found = {"catalogue": str(place), "index": summary.to_dict(), "evaluation": evaluation}
     if as_json and not serve:
         echo_json(found)
     elif not as_json:
@@ -96,8 +97,8 @@ def demo(
         )
         if report is not None:
             click.echo(
-                f"Recall@1 {report['recall']['1']:.1%}, leave-one-out: {report['queries']:,} queries of "
-                f"{report['classes']:,} classes, frozen backbone, nothing trained"
+                f"Recall@1 {report.figure('Recall@1').value:.1%}, leave-one-out: {report.queries:,} queries of "
+                f"{report.class_count:,} classes, frozen backbone, nothing trained"
             )
     if serve:
         run(place, host=host, port=port, device=device, runtime=runtime, as_json=as_json, also=found)

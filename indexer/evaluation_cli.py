@@ -1,0 +1,314 @@
+"""The commands that measure: evaluate and compare."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from indexer.options import DEVICE, JSON, RUNTIME, echo_json, notice, progress_bar, source_options
+from retrieval.errors import InputError, NotFoundError
+from retrieval.folders import printable
+
+if TYPE_CHECKING:
+    from indexer.evaluation import Measured
+    from retrieval.embedder import Embedder
+    from retrieval.report import Figure, Report
+
+DEFAULT: Final = "default"
+POINTS: Final = 1500
+SHOWN: Final = 10
+
+
+@click.command()
+@click.argument("target", metavar="CATALOGUE|EMBEDDER")
+@click.option("--protocol", metavar="NAME", help="Measure by a published benchmark; --protocol list names them.")
+@click.option("--task", metavar="NAME", help="Of the protocol: retrieval, classification, ...  [default: its first]")
+@click.option("--boxes", is_flag=True, help="Cut images to their annotated boxes, which is not standard.")
+@click.option("--anyway", is_flag=True, help="Measure a folder that differs from the protocol, as non-standard.")
+@click.option(
+    "--queries",
+    type=click.Path(path_type=Path),
+    metavar="SOURCE",
+    help="Measure the images of a source against the catalogue; default: leave-one-out within it.",
+)
+@click.option(
+    "--by",
+    "label",
+    default="label",
+    show_default=True,
+    metavar="NAME",
+    help="Column of the catalogue and the queries that holds the class.",
+)
+@click.option("--through", metavar="SPEC", help="Search through this FAISS index, to see what it costs.")
+@source_options
+@click.option("-k", "--k", "ks", multiple=True, type=click.IntRange(min=1), help="K, repeated  [default: 1 2 4 8]")
+@click.option("--clusters/--no-clusters", default=None, help="NMI and AMI by k-means  [default: up to 20,000 queries]")
+@click.option("--weights", type=click.Path(path_type=Path), help="Local safetensors file for EMBEDDER, a timm name.")
+@click.option("--pooling", metavar="NAME", help="Of EMBEDDER, a timm name: native, average, max or gem.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Write report.html, .json and queries there."
+)
+@DEVICE
+@RUNTIME
+@JSON
+def evaluate(
+    target: str,
+    protocol: str | None,
+    task: str | None,
+    boxes: bool,
+    anyway: bool,
+    queries: Path | None,
+    label: str,
+    through: str | None,
+    ks: tuple[int, ...],
+    clusters: bool | None,
+    weights: Path | None,
+    pooling: str | None,
+    out: Path | None,
+    device: str,
+    runtime: str,
+    as_json: bool,
+    **reading: Any,
+) -> None:
+    """Measure a CATALOGUE, or an EMBEDDER by a published protocol, exactly and with intervals.
+
+    EMBEDDER is the folder of one, a catalogue (its embedder is meant), a name of timm's, or "default".
+
+    Recall@K is the share of queries with at least one image of their class among the K nearest, the query itself
+    excluded by id. Queries whose class has no other image are counted apart. Intervals are 95 %, over classes.
+    """
+    if protocol == "list":
+        return _list(as_json)
+    wanted = tuple(sorted(set(ks))) or None
+    if protocol is None:
+        for name, value in (("--task", task), ("--boxes", boxes), ("--anyway", anyway), ("--weights", weights)):
+            if value:
+                raise click.UsageError(f"{name} goes with --protocol")
+        measured = _of_catalogue(Path(target), queries, label, through, wanted, clusters, out, device, runtime, reading)
+    else:
+        if queries is not None or through is not None:
+            raise click.UsageError("--queries and --through measure a catalogue, and --protocol an embedder")
+        root = reading["root"]
+        if root is None:
+            raise click.UsageError(f"--protocol {protocol} needs --root, the folder of the benchmark")
+        from indexer.measuring import Run
+
+        run = Run(task=task, boxes=boxes, anyway=anyway, ks=wanted, clusters=clusters, points=POINTS, device=device)
+        out = out or Path("reports") / f"{protocol}-{task or 'retrieval'}"
+        measured = _by_protocol(target, protocol, root, run, weights, pooling, out, device, runtime)
+    report = measured.report
+    if out is not None:
+        from indexer.report_files import write_report
+
+        write_report(out, report, measured.queries, measured.picture)
+    if as_json:
+        echo_json({**report.to_dict(), "out": None if out is None else str(out)})
+        return
+    _print(report)
+    if out is not None:
+        click.echo(f"\nthe report: {out / 'report.html'}")
+
+
+@click.command()
+@click.argument("reports", nargs=-1, required=True, metavar="REPORT REPORT...")
+@click.option("--all", "every", is_flag=True, help="Every figure, not only Recall@K, MAP@R and R-Precision.")
+@JSON
+def compare(reports: tuple[str, ...], every: bool, as_json: bool) -> None:
+    """Compare evaluations of the same queries with the first, query by query.
+
+    REPORT is a report.json or its folder; several runs of one thing, with other seeds, are joined by commas:
+    lookalike compare a1,a2,a3 b1,b2,b3
+    """
+    from indexer.comparison import compare_reports
+
+    if len(reports) < 2 and "," not in reports[0]:
+        raise click.UsageError("name two reports or more, or several runs of one joined by commas")
+    comparison = compare_reports([[Path(path) for path in group.split(",")] for group in reports], every=every)
+    if as_json:
+        echo_json(comparison.to_dict())
+        return
+    click.echo(comparison.text())
+
+
+def _list(as_json: bool) -> None:
+    from retrieval.datasets.protocols import PROTOCOLS
+
+    if as_json:
+        echo_json(
+            {
+                name: {"title": it.title, "source": it.source, "layout": it.layout, "tasks": list(it.tasks)}
+                for name, it in PROTOCOLS.items()
+            }
+        )
+        return
+    for name, it in PROTOCOLS.items():
+        click.echo(f"{name:20s} {it.title}; {', '.join(it.tasks)}\n{'':20s} {it.source}\n{'':20s} root: {it.layout}")
+
+
+def _of_catalogue(
+    path: Path,
+    queries: Path | None,
+    label: str,
+    through: str | None,
+    ks: tuple[int, ...] | None,
+    clusters: bool | None,
+    out: Path | None,
+    device: str,
+    runtime: str,
+    reading: dict[str, Any],
+) -> Measured:
+    from indexer.catalogue import Catalogue
+    from indexer.cli import read_source
+    from indexer.evaluation import evaluate_catalogue
+    from indexer.view import EXACT
+    from retrieval.evaluation import KS, Question
+
+    with_report = out is not None
+    with Catalogue.open(path, device=device, runtime=runtime) as opened:
+        if out is not None:
+            _ready(out)
+        question = Question(
+            "", "", ks=ks or KS, clusters=clusters if with_report else bool(clusters),
+            points=POINTS if with_report else 0, findings=with_report,
+        )  # fmt: skip
+        manifest = None if queries is None else read_source(queries, reading)
+        with progress_bar("queries") as progress:
+            measured = evaluate_catalogue(
+                opened,
+                queries=manifest,
+                label=label,
+                question=question,
+                through=through or EXACT,
+                progress=progress,
+                notice=notice,
+            )
+    return _with_about(measured)
+
+
+def _by_protocol(
+    target: str,
+    protocol: str,
+    root: Path,
+    run: Any,
+    weights: Path | None,
+    pooling: str | None,
+    out: Path,
+    device: str,
+    runtime: str,
+) -> Measured:
+    from indexer.measuring import find_task, measure_protocol
+
+    find_task(protocol, run.task)
+    if not root.is_dir():
+        raise NotFoundError(f"there is no folder {root}")
+    _ready(out)
+    embedder = _embedder(target, weights, pooling, device, runtime)
+    from retrieval.frozen import frozen_like, is_trained
+    from retrieval.model_card import card_of
+
+    with progress_bar("embed") as progress:
+        measured = measure_protocol(
+            protocol,
+            root,
+            embedder,
+            card=card_of(embedder.description, embedder.digest),
+            run=run,
+            frozen=(lambda: frozen_like(embedder)) if is_trained(embedder.description) else None,
+            progress=progress,
+            notice=notice,
+        )
+    return _with_about(measured)
+
+
+def _embedder(target: str, weights: Path | None, pooling: str | None, device: str, runtime: str) -> Embedder:
+    """Load or compose what ``target`` names."""
+    path = Path(target)
+    given = weights is not None or pooling is not None
+    if (path / "catalogue.json").is_file() or (path / "model.json").is_file():
+        if given:
+            raise InputError(f"{path} has its own weights and pooling; leave --weights and --pooling out")
+        if (path / "model.json").is_file():
+            from retrieval.embedder import Embedder
+
+            return Embedder.load(path, device=device, runtime=runtime)
+        from indexer.catalogue import Catalogue
+
+        with Catalogue.open(path, device=device, runtime=runtime) as opened:
+            return Embedder.load(path / "embedder" / opened.digest, device=device, runtime=runtime)
+    if path.exists():
+        raise InputError(f"{path} is neither an embedder (it has no model.json) nor a catalogue")
+    from retrieval.backbones import DEFAULT_BACKBONE
+    from retrieval.embedder import Embedder
+
+    name = DEFAULT_BACKBONE if target == DEFAULT else target
+    return Embedder.create(name, weights=weights, pooling=pooling or "native", device=device, runtime=runtime)
+
+
+def _ready(out: Path) -> None:
+    from indexer.report_files import check_folder
+
+    check_folder(out)
+
+
+def _with_about(measured: Measured) -> Measured:
+    from indexer.report_files import about_run
+
+    about = {**about_run(), **(measured.report.about or {})}
+    return replace(measured, report=replace(measured.report, about=about))
+
+
+def _print(report: Report) -> None:
+    card = report.embedder
+    click.echo(
+        f"{report.title}\n{report.protocol}\nembedder {card['tag'] or card['backbone']}, {card['pooling']} pooling, "
+        f"{card['dim']} dimensions, {card['image_size']} px, digest {card['digest'][:12]}"
+    )
+    if card.get("runtimes"):
+        click.echo(f"vectors by {' and '.join(card['runtimes'])}")
+    if report.differences:
+        click.echo("\nNON-STANDARD: this number does not compare with published ones")
+        for difference in report.differences:
+            click.echo(f"  - {difference}")
+    width = max(len(figure.name) for figure in report.figures)
+    beside = {figure.name: figure for figure in report.frozen or ()}
+    heading = f"{'':{width}s}            95 % interval      per class   resolves"
+    click.echo(f"\n{heading}{'     frozen     gain' if beside else ''}")
+    for figure in report.figures:
+        click.echo(_line(figure, beside.get(figure.name), width).rstrip())
+    if report.frozen_note:
+        click.echo(f"frozen: {report.frozen_note}")
+    if report.classification is not None:
+        click.echo(f"expected calibration error {report.classification.calibration_error:.2%} over 15 bins")
+    click.echo(
+        f"\n{report.queries:,} queries of {report.class_count:,} classes against {report.gallery:,} images; left out: "
+        f"{report.left_out:,} whose class has no other image, {report.unlabelled:,} without a label, "
+        f"{len(report.rejected):,} rejected"
+    )
+    for uri, reason in report.rejected[:SHOWN]:
+        click.echo(f"  rejected {printable(uri)}: {reason}")
+    leaks = sum(pair.where.partition("/")[0] != pair.where.partition("/")[2] for pair in report.pairs)
+    conflicts = sum(pair.conflicting for pair in report.pairs)
+    if report.pairs:
+        more = f" among the first {len(report.pairs):,}" if report.pairs_left_out else ""
+        click.echo(
+            f"the same picture twice: {len(report.pairs) + report.pairs_left_out:,} pairs, {leaks:,} of them across "
+            f"the split, {conflicts:,} with two different labels{more}"
+        )
+
+
+def _line(figure: Figure, frozen: Figure | None, width: int) -> str:
+    def show(value: float | None, form: str = "7.2%") -> str:
+        if value is None:
+            return f"{'-':>7s}"
+        return f"{value:7.2f}" if figure.unit != "share" else format(value, form)
+
+    ends = f"{show(figure.low)} to {show(figure.high)}" if figure.low is not None else f"{'-':>18s}"
+    line = (
+        f"{figure.name:{width}s}   {show(figure.value)}   {ends}    {show(figure.macro)}    {show(figure.resolvable)}"
+    )
+    if frozen is not None:
+        line += f"    {show(frozen.value)}  {show(figure.value - frozen.value, '+7.2%')}"
+    return line
