@@ -26,9 +26,10 @@ _CARD: Final = {
     "digest": "digest",
 }
 """What the model card calls a thing, and how the page does."""
-_FILES: Final = (
-    ("report.json", "everything on this page as values; compare reads it"),
-    ("queries.parquet", "a row a query with the ranks of all right images: every retrieval figure can be recomputed"),
+_VALUES: Final = "everything on this page as values; lookalike compare reads it"
+_RANKS: Final = "a row a query with the ranks of all right images: every retrieval figure can be computed again"
+_PREDICTIONS: Final = (
+    "a row a query with its true and its predicted class: accuracy and confusion can be computed again"
 )
 
 
@@ -54,6 +55,10 @@ def report_page(report: Report, picture: Picture) -> str:
         ("map", "Embedding map", lambda: embedding_map(report)),
         ("duplicates", "Duplicates", lambda: duplicates(report, album)),
     ]
+    if report.classification is not None:  # retrieval looks for these; an empty list says nothing here
+        found = {"curve": report.curve, "failures": report.failures, "hubs": report.hubs}
+        found |= {"map": report.points, "duplicates": report.pairs}
+        parts = [part for part in parts if found.get(part[0], True)]
     if report.classification is not None or report.task == "classification":
         parts.append(("calibration", "Calibration and confusion", lambda: calibration(report)))
     parts.append(("repeat", "How to repeat it", lambda: _repeat(report)))
@@ -177,10 +182,14 @@ def _repeat(report: Report) -> str:
         f"<div><dt>{data(names)}</dt><dd>{meaning}</dd></div>"
         for names, meaning in meanings([figure.name for figure in report.figures])
     )
-    files = "".join(f"<div><dt><code>{name}</code></dt><dd>{what}</dd></div>" for name, what in _FILES)
+    beside = [("report.json", _VALUES), ("queries.parquet", _PREDICTIONS if report.classification else _RANKS)]
+    files = "".join(f"<div><dt><code>{name}</code></dt><dd>{what}</dd></div>" for name, what in beside)
+    left = ""
+    if report.classification is not None:
+        left = "<p>Recall@K, failures, hubs, the map and duplicates belong to the retrieval of the same images.</p>"
     return (
         "<p>The same command on the same images with an embedder of the same digest gives the same figures; the order "
-        "of files changes nothing, because ties are broken by id.</p>"
+        f"of files changes nothing, because ties are broken by id.</p>{left}"
         f"{line}{_list(rows)}<h3>What each figure is</h3><dl class='facts-list wide'>{meant}</dl>"
         f"<h3>Files beside this page</h3><dl class='facts-list wide'>{files}</dl>"
     )

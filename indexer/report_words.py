@@ -36,16 +36,17 @@ _MEANINGS: Final = (
     (r"AMI", "mutual information of classes and k-means clusters, adjusted for chance"),
     (r"(?i:top-\d+)( accuracy)?", "share of queries whose class is among the K classes predicted first"),
     (r"(?i:accuracy)", "share of queries whose predicted class is right"),
-    (r"(?i:precision)", "share of the predictions of a class that are right, averaged over classes"),
-    (r"(?i:recall)", "share of the queries of a class that are predicted as it, averaged over classes"),
-    (r"(?i:F1)", "harmonic mean of precision and recall of a class, averaged over classes"),
+    (r"(?i:precision)", "share of the predictions of a class that are right; the macro mean is over classes"),
+    (r"(?i:recall)", "share of the queries of a class that are predicted as it; the macro mean is over classes"),
+    (r"(?i:F1)", "harmonic mean of precision and recall; the macro mean is over classes"),
     (
         r"(?i:.*calibration error)",
         "mean gap between confidence and accuracy over 15 bins (Guo et al., ICML 2017); less is better",
     ),
     (
         r"(?i:.*mistake distance)",
-        "mean height of the lowest common ancestor of true and predicted class in the tree of labels; less is better",
+        "mean, over the queries whose nearest image is wrong, of the height of the lowest common ancestor of its class "
+        "and the true one in the tree of labels (Bertinetto et al., CVPR 2020); less is better",
     ),
 )
 

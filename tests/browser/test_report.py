@@ -94,7 +94,7 @@ def test_all_of_it_can_be_seen_and_nothing_scrolls_sideways(open_file, name, vie
     page = open_file(name, viewport=viewport)
     assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
     sections = page.locator("section")
-    assert sections.count() == (10 if name == "non-standard" else 9)
+    assert sections.count() == 9
     for section in sections.all():
         assert section.is_visible() and section.bounding_box()["height"] > 40
     assert page.locator("h1").is_visible()

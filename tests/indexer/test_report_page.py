@@ -216,6 +216,10 @@ def test_classification_has_its_diagram_and_its_confusions():
     drawn = re.search(r'<div class="chart reliability">.*?</div>', page)[0]
     assert drawn.count('class="bar"') == 13 and drawn.count('class="faint"') == 15
     assert page.count('class="arrow"') == len(report.classification.confused)
+    assert 'id="curve"' not in page and 'id="failures"' in page  # a curve was not measured, failures were looked for
+    bare = report_page(replaced(report, failures=(), failed=0, hubs=(), points=(), pairs=()), drawn_picture())
+    assert re.findall(r'<section id="(\w+)"', bare) == ["measured", "figures", "classes", "calibration", "repeat"]
+    assert "No picture was found twice" not in bare and "belong to the retrieval of the same images" in bare
     nothing = replaced(report, classification=Classification([], [(None, None, 0)] * 15, 0.0))
     assert "No class was taken for another." in words(report_page(nothing, drawn_picture()))
 
