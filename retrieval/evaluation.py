@@ -106,11 +106,16 @@ def evaluate(
         raise InputError(f"K must be at least 1; got {list(question.ks)}")
     coded = code(queries, gallery)
     device = own_device(device)
+    protocol = question.protocol
     if search is None:
         ranks = _ranks(coded, device, progress)
         neighbours, similarities = nearest(coded, max(HUB_K, SHOWN) if question.findings else 1, device)
     else:
-        ranks, neighbours, similarities = _found(coded, search, max(*ks, HUB_K, SHOWN))
+        # MAP@R looks at as many images as a class has; one more, where the query finds itself.
+        most = int(np.bincount(coded.gallery_codes[coded.gallery_codes >= 0]).max())
+        wanted = min(len(coded.gallery), max(*ks, HUB_K, SHOWN, most) + 1)
+        ranks, neighbours, similarities = _found(coded, search, wanted)
+        protocol += f", which returns the first {wanted:,} images"
     names, values = measures(ranks, ks, question.metric)
     figures = figures_of(names, values, coded.query_codes)
     figures += _of_mistakes(coded, neighbours)
@@ -128,7 +133,7 @@ def evaluate(
         found["points"] = points_of(table, coded.queries, coded.query_codes, question.points)
     return Report(
         title=question.title,
-        protocol=question.protocol,
+        protocol=protocol,
         differences=list(question.differences),
         task=question.task,
         embedder=embedder,
@@ -234,15 +239,12 @@ def _ranks(coded: Coded, device: str, progress: Callable[[int, int], object]) ->
 
 
 def _found(coded: Coded, search: Search, k: int) -> tuple[Ranks, np.ndarray, np.ndarray]:
-    """Ranks, neighbours (q, k) and similarities of an approximate search."""
+    """Ranks, neighbours (q, k - 1) and similarities of an approximate search for k images."""
     own = positions_of(coded.query_ids, coded.gallery_ids)
-    most = int(np.bincount(coded.gallery_codes[coded.gallery_codes >= 0]).max())
-    # MAP@R looks at as many images as a class has; one more where the query finds itself.
-    wanted = min(len(coded.gallery), max(k, most) + 1)
-    positions = search(coded.queries, coded.gallery, wanted)
+    positions = search(coded.queries, coded.gallery, k)
     ranks = ranks_of_found(positions, coded.query_codes, coded.gallery_codes, own=own)
     real = (positions >= 0) & (positions != own[:, None])
-    order = np.argsort(~real, axis=1, kind="stable")[:, :k]
+    order = np.argsort(~real, axis=1, kind="stable")[:, : max(1, k - 1)]
     neighbours = np.take_along_axis(np.where(real, positions, -1), order, axis=1)
     if not (neighbours[:, 0] >= 0).all():
         raise InputError("the index returned nothing for some queries; give it more to look at (nprobe)")

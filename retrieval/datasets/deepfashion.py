@@ -97,7 +97,6 @@ _RULE: Final = (
     "Consumers' photos of {} pairs are the queries, all shop photos of validation and test pairs the gallery; whole "
     "photos, accuracy at K is Recall@K."
 )
-_UNPUBLISHED: Final = 0
 
 DEEPFASHION_C2S: Final = Protocol(
     title="DeepFashion Consumer-to-Shop",
@@ -108,9 +107,9 @@ DEEPFASHION_C2S: Final = Protocol(
             partial(_read, parts=_RETRIEVAL),
             # from memory, unconfirmed: the images; no source for the items of each part was found
             {
-                "train": Counts(_UNPUBLISHED, _UNPUBLISHED),
-                "query": Counts(47_434, _UNPUBLISHED),
-                "gallery": Counts(22_669, _UNPUBLISHED),
+                "train": Counts(None, None),
+                "query": Counts(47_434, None),
+                "gallery": Counts(22_669, None),
             },
             (1, 10, 20, 30, 40, 50),
             _RULE.format("test"),
@@ -118,15 +117,14 @@ DEEPFASHION_C2S: Final = Protocol(
         ),
         "validation": Task(
             partial(_read, parts=_VALIDATION),
-            {"query": Counts(_UNPUBLISHED, _UNPUBLISHED), "gallery": Counts(22_669, _UNPUBLISHED)},
+            {"query": Counts(None, None), "gallery": Counts(22_669, None)},
             (1, 10, 20, 30, 40, 50),
             _RULE.format("validation"),
         ),
     },
     notes=(
         "239,557 images of 33,881 items in all. The counts of query and gallery images are from memory, and those of "
-        "their items and of the other parts were found nowhere: 0 stands for them, so that no number is called "
-        "standard unchecked.",
+        "their items and of the other parts were found nowhere, so these are not checked.",
         "Many papers cut to the annotated boxes, or search the shop photos of test pairs alone; such numbers are "
         "higher.",
     ),

@@ -28,6 +28,7 @@ HEAVY = (
 TORCH_ROOMS = {
     "retrieval.backbones",
     "retrieval.embedder",
+    "retrieval.frozen",
     "retrieval.network",
     "retrieval.onnx_runtime",
     "retrieval.openvino_runtime",
@@ -55,6 +56,8 @@ DOORS = {
     "nncf": {"retrieval.openvino_runtime"},
     "onnxruntime": {"retrieval.onnx_runtime"},
     "platformdirs": {"retrieval.conversions"},
+    "sklearn": {"retrieval.clustering", "retrieval.projection"},
+    "scipy": {"retrieval.uncertainty"},
 }
 
 
