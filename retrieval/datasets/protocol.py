@@ -129,7 +129,7 @@ def differences(task: Task, reading: Reading, *, boxes: bool) -> list[str]:
         has = (rows.num_rows, len(rows.column("label").unique()))
         for count, wanted, what in zip(has, (must.images, must.classes), ("images", "classes"), strict=True):
             if wanted is not None and count != wanted:
-                found.append(f"{part} has {count:,} {what}, and the protocol {wanted:,}")
+                found.append(f"{part} should have {wanted:,} {what} and has {count:,}")
     if task.disjoint:
         inside = pc.equal(parts, "train")
         seen = set(reading.table.filter(inside).column("label").unique().to_pylist())

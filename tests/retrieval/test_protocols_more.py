@@ -66,16 +66,16 @@ def test_wrong_counts_are_told(tmp_path: Path, case: Case) -> None:
     found = read(case, tmp_path)
     for part, (images, classes) in case.counts.items():
         for wrong, what in (
-            (Counts(images + 1, classes), f"{images} images, and the protocol {images + 1}"),
-            (Counts(images, classes + 1), f"{classes} classes, and the protocol {classes + 1}"),
+            (Counts(images + 1, classes), f"{images + 1} images and has {images}"),
+            (Counts(images, classes + 1), f"{classes + 1} classes and has {classes}"),
         ):
             task = replace(case.expected, counts={**case.expected.counts, part: wrong})
-            assert differences(task, found, boxes=False) == [f"{part} has {what}"]
+            assert differences(task, found, boxes=False) == [f"{part} should have {what}"]
             unpublished = replace(task, counts={**case.expected.counts, part: Counts(None, None)})
             assert differences(unpublished, found, boxes=False) == []
     task = PROTOCOLS[case.name].tasks[case.task]
     published = differences(task, found, boxes=False)
-    assert {told.split(" has ")[0] for told in published} == {
+    assert {told.split(" should ")[0] for told in published} == {
         part for part, counts in task.counts.items() if counts != Counts(None, None)
     }
 
