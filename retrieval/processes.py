@@ -44,7 +44,8 @@ def own_device(device: str) -> str:
 
     if not torch.cuda.is_available():
         return device
-    return f"cuda:{int(os.environ.get('LOCAL_RANK', torch.cuda.current_device()))}"
+    rank = os.environ.get("LOCAL_RANK")
+    return f"cuda:{torch.cuda.current_device() if rank is None else int(rank)}"
 
 
 def _distributed() -> Any:
