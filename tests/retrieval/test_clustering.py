@@ -39,19 +39,19 @@ def gathered(seed: int, spread: float, *, classes: int = 8, images: int = 60) ->
 
 
 @settings(max_examples=15)
-@given(st.sampled_from(KINDS), st.integers(0, 2**32 - 1))
-def test_quality_is_that_of_scikit_learn_s_clusters(kind: str, seed: int) -> None:
+@given(st.sampled_from(KINDS), st.integers(0, 2**32 - 1), st.sampled_from([1, 2, 50]))
+def test_quality_is_that_of_scikit_learn_s_clusters(kind: str, seed: int, most: int) -> None:
     case = make_case(kind, seed)
     vectors, labels = case.vectors[0], case.query_labels
-    got = clustering_quality(vectors, labels, seeds=(3, 0), iterations=7)
+    got = clustering_quality(vectors, labels, seeds=(3, 0), iterations=most)
     assert (got.clusters, got.seeds) == (len(set(labels.tolist())), (3, 0))
     for place, own in enumerate((3, 0)):
         with warnings.catch_warnings(), threadpool_limits(1):
             warnings.simplefilter("ignore")
-            kmeans = sklearn.cluster.KMeans(got.clusters, init="random", n_init=1, max_iter=7, random_state=own)
+            kmeans = sklearn.cluster.KMeans(got.clusters, init="random", n_init=1, max_iter=most, random_state=own)
             found = kmeans.fit(vectors).labels_.tolist()
         assert got.nmi[place] == pytest.approx(plain_nmi(labels.tolist(), found), abs=1e-9)
-        assert got.iterations[place] == kmeans.n_iter_ <= 7
+        assert got.iterations[place] == kmeans.n_iter_ <= most
         # Adjusted: 0 where clusters agree with classes no more than shuffled ones do.
         adjusted = sklearn.metrics.adjusted_mutual_info_score(labels, found)
         assert got.ami[place] == pytest.approx(adjusted, abs=1e-9)
