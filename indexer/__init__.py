@@ -9,5 +9,8 @@ Import from the room, not from here:
 - ``indexer.search``: pictures, vectors or ids → a table of hits
 - ``indexer.index`` and ``indexer.faiss_index``: exact and FAISS indexes
 - ``indexer.items``, ``indexer.vectors``, ``indexer.files``: what stands on disk and how
-- ``indexer.cli``: the commands
+- ``indexer.evaluation``: measure a catalogue; ``indexer.measuring``: an embedder, by a published protocol;
+  ``indexer.comparison``: evaluations beside each other
+- ``indexer.report_page`` and ``indexer.report_files``: a report as a page, and on disk
+- ``indexer.cli``, ``indexer.evaluation_cli``: the commands
 """

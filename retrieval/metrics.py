@@ -15,23 +15,6 @@ import numpy as np
 from retrieval.ranks import NEVER, Ranks
 
 
-def recall_from_labels(neighbour_labels: np.ndarray, query_labels: np.ndarray, ks: Sequence[int]) -> np.ndarray:
-    """Say for each query whether one of its K nearest neighbours has its label: ``recall_at_k`` without ranks.
-
-    Args:
-        neighbour_labels: (n, k) int64, nearest first, the query itself excluded; -1 in empty slots.
-        query_labels: (n,) int64, none negative.
-        ks: the values of K, each at most k.
-
-    Returns:
-        (n, len(ks)) bool.
-    """
-    assert max(ks) <= neighbour_labels.shape[1] and min(ks) >= 1
-    relevant = neighbour_labels == query_labels[:, None]  # (n, k)
-    found_by = np.logical_or.accumulate(relevant, axis=1)  # (n, k)
-    return np.asarray(found_by[:, [k - 1 for k in ks]])
-
-
 def recall_at_k(ranks: Ranks, ks: Sequence[int]) -> np.ndarray:
     """Say for each query whether at least one relevant image is among its K nearest.
 

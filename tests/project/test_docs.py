@@ -13,6 +13,7 @@ import click
 import pytest
 from packaging.requirements import Requirement
 
+from tests.project import protocol_page
 from tests.project.test_imports import modules
 from webui.cli import COMMANDS, root
 
@@ -118,3 +119,7 @@ def test_every_pin_lies_within_its_bounds() -> None:
     assert len(wanted) > 20
     for requirement in wanted:
         assert requirement.specifier.contains(pins[requirement.name.lower()]), requirement
+
+
+def test_every_protocol_is_documented_as_it_is() -> None:
+    assert protocol_page.PAGE.read_text() == protocol_page.page(), "run python -m tests.project.protocol_page"

@@ -23,28 +23,12 @@ from retrieval.metrics import (
     precision_at_k,
     r_precision,
     recall_at_k,
-    recall_from_labels,
     reciprocal_rank,
 )
 from retrieval.ranks import NEVER, Ranks
 from tests.retrieval.rankings import KINDS, Case, cases, forget, make_case, rank_by_force
 
 CLOSE = {"rtol": 0, "atol": 1e-9}
-
-
-@given(
-    neighbours=arrays(np.int64, st.tuples(st.integers(1, 12), st.integers(4, 9)), elements=st.integers(-2, 3)),
-    data=st.data(),
-)
-def test_recall_is_the_share_of_queries_with_a_match_among_the_first_k(
-    neighbours: np.ndarray, data: st.DataObject
-) -> None:
-    labels = data.draw(arrays(np.int64, len(neighbours), elements=st.integers(0, 3)))
-    ks = data.draw(st.lists(st.integers(1, neighbours.shape[1]), min_size=1, max_size=4))
-    found = recall_from_labels(neighbours, labels, ks)
-    for query, row in enumerate(neighbours.tolist()):
-        for place, k in enumerate(ks):
-            assert found[query, place] == (int(labels[query]) in row[:k])
 
 
 def plain(relevance: list[bool], relevant: int, ks: list[int]) -> dict[str, object]:
