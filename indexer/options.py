@@ -32,7 +32,9 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--id-column", metavar="NAME", help="Column of the ids; default: id, else the path."),
         click.option("--label-column", metavar="NAME", help="Column of the labels; default: label or class."),
         click.option("--split-column", metavar="NAME", help="Column of the splits; default: split."),
-        click.option("--root", type=click.Path(path_type=Path), help="Folder of a benchmark, or that paths in a list start from."),
+        click.option(
+            "--root", type=click.Path(path_type=Path), help="Folder of a benchmark, or that paths in a list start from."
+        ),
         click.option("--prefix", default="", metavar="TEXT", help="Put before every id."),
     ]
     for option in reversed(options):
