@@ -174,6 +174,7 @@ def _repeat(report: Report) -> str:
     when = about.get("when")
     if isinstance(when, str):
         about["when"] = re.sub(r"^(\d{4}-\d\d-\d\d)T([\d:]{8})(\.\d+)?(Z|\+00:00)$", r"\1 \2 UTC", when)
+    notes = "".join(f"<p>{data(note)}</p>" for note in about.pop("notes", None) or ())
     rows = [(text(key).replace("_", " "), value(given)) for key, given in about.items()]
     if seconds is not None:
         rows.append(("took", f"{value(seconds)} s"))
@@ -189,7 +190,7 @@ def _repeat(report: Report) -> str:
         left = "<p>Recall@K, failures, hubs, the map and duplicates belong to the retrieval of the same images.</p>"
     return (
         "<p>The same command on the same images with an embedder of the same digest gives the same figures; the order "
-        f"of files changes nothing, because ties are broken by id.</p>{left}"
+        f"of files changes nothing, because ties are broken by id.</p>{notes}{left}"
         f"{line}{_list(rows)}<h3>What each figure is</h3><dl class='facts-list wide'>{meant}</dl>"
         f"<h3>Files beside this page</h3><dl class='facts-list wide'>{files}</dl>"
     )

@@ -150,7 +150,7 @@ def duplicates(report: Report, album: Album) -> str:
     leaks, conflicts = sum(map(_leaks, report.pairs)), sum(pair.conflicting for pair in report.pairs)
     of = f"Of the {len(report.pairs):,} in the report, " if report.pairs_left_out else ""
     head = (
-        f"<p>{count(total, 'pair')} of images are the same picture. {of}<strong>{leaks:,}</strong> "
+        f"<p>{count(total, 'pair')} of images are the same picture, or nearly. {of}<strong>{leaks:,}</strong> "
         f"{'stands' if leaks == 1 else 'stand'} on both sides of a split, which flatters the figures, and "
         f"<strong>{conflicts:,}</strong> {'has' if conflicts == 1 else 'have'} two different labels, of which one at "
         f"most is right; these come first. {_shown_of(len(shown), total)}</p>"

@@ -75,13 +75,20 @@ class VectorCache:
         )
         self._write([table])
 
-    def runtimes(self) -> dict[str, int]:
-        """How many vectors each runtime has computed; parts that are older than this record count as "unknown"."""
+    def runtimes(self, sha256: pa.Array | None = None) -> dict[str, int]:
+        """How many vectors each runtime has computed; parts that are older than this record count as "unknown".
+
+        Args:
+            sha256: keys of the vectors that are meant; None: all of them.
+        """
 
         def count() -> dict[str, int]:
             found: Counter[str] = Counter()
             for part in self.parts():
-                for entry in pc.value_counts(self._read_part(part, ["runtime"]).column("runtime")).to_pylist():
+                table = self._read_part(part, ["sha256", "runtime"])
+                if sha256 is not None:
+                    table = table.filter(pc.is_in(table.column("sha256"), pc.cast(sha256, pa.binary(32))))
+                for entry in pc.value_counts(table.column("runtime")).to_pylist():
                     found[entry["values"]] += entry["counts"]
             return dict(found.most_common())
 

@@ -122,7 +122,7 @@ def evaluate(
     if question.clusters or (question.clusters is None and len(coded.queries) <= CLUSTERED):
         figures += _of_clusters(coded)
     steps = cmc(ranks, min(CURVE_TO, int(ranks.candidates.max())))
-    shown = np.unique(np.geomspace(1, len(steps), CURVE_POINTS).round().astype(int))
+    shown = {*np.geomspace(1, len(steps), CURVE_POINTS).round().astype(int).tolist(), *ks, 10, 100}
     table = _table(queries, gallery, coded, ranks, neighbours, similarities)
     found: dict[str, Any] = {}
     if question.findings:
@@ -138,7 +138,7 @@ def evaluate(
         task=question.task,
         embedder=embedder,
         figures=figures,
-        curve=[(int(k), float(steps[k - 1])) for k in sorted({*shown.tolist(), *(k for k in ks if k <= len(steps))})],
+        curve=[(k, float(steps[k - 1])) for k in sorted(shown) if k <= len(steps)],
         classes=class_rows(values, coded),
         class_count=len(np.unique(coded.query_codes)),
         queries=len(coded.queries),

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -344,6 +345,9 @@ def test_vectors_know_the_runtime_that_was_chosen_for_them(cache: VectorCache) -
     assert cache.runtimes() == {"openvino": 10}
     list(embed(drawn(13), Embedding(), cache, chunk=4))
     assert cache.runtimes() == {"openvino": 10, "numpy": 3}
+    some = pa.array([key for key in sorted(cache.keys())[:6]] + [bytes(32)], pa.binary())
+    assert sum(cache.runtimes(some).values()) == 6
+    assert cache.runtimes(pa.array([], pa.binary())) == {}
 
 
 def test_vectors_from_before_runtimes_were_recorded_are_unknown_and_survive_compaction(
