@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -23,7 +24,7 @@ SHOWN: Final = 10
 
 
 @click.command()
-@click.argument("target", metavar="CATALOGUE|EMBEDDER")
+@click.argument("target", metavar="CATALOGUE|EMBEDDER", required=False)
 @click.option("--protocol", metavar="NAME", help="Measure by a published benchmark; --protocol list names them.")
 @click.option("--task", metavar="NAME", help="Of the protocol: retrieval, classification, ...  [default: its first]")
 @click.option("--boxes", is_flag=True, help="Cut images to their annotated boxes, which is not standard.")
@@ -55,7 +56,7 @@ SHOWN: Final = 10
 @RUNTIME
 @JSON
 def evaluate(
-    target: str,
+    target: str | None,
     protocol: str | None,
     task: str | None,
     boxes: bool,
@@ -82,22 +83,30 @@ def evaluate(
     """
     if protocol == "list":
         return _list(as_json)
+    if target is None:
+        raise click.UsageError("name a catalogue, or an embedder with --protocol; --protocol list names the benchmarks")
+    of_protocol = {"--task": task, "--boxes": boxes, "--anyway": anyway, "--weights": weights, "--pooling": pooling}
+    of_source = {f"--{name.replace('_', '-')}": value for name, value in reading.items()}
     wanted = tuple(sorted(set(ks))) or None
     if protocol is None:
-        for name, value in (("--task", task), ("--boxes", boxes), ("--anyway", anyway), ("--weights", weights)):
-            if value:
-                raise click.UsageError(f"{name} goes with --protocol")
+        _refuse(of_protocol, "goes with --protocol")
+        if queries is None:
+            _refuse({"--root": of_source.pop("--root")}, "goes with --protocol or --queries")
+            _refuse(of_source, "goes with --queries")
         measured = _of_catalogue(Path(target), queries, label, through, wanted, clusters, out, device, runtime, reading)
     else:
-        if queries is not None or through is not None:
-            raise click.UsageError("--queries and --through measure a catalogue, and --protocol an embedder")
+        by = label if label != "label" else None
+        of_catalogue = {"--queries": queries, "--through": through, "--by": by, **of_source, "--root": None}
+        _refuse(of_catalogue, "is of a catalogue, and --protocol measures an embedder; leave one of them out")
+        from indexer.measuring import Run, check_root, find_task
+
+        published, chosen, _ = find_task(protocol, task)
         root = reading["root"]
         if root is None:
-            raise click.UsageError(f"--protocol {protocol} needs --root, the folder of the benchmark")
-        from indexer.measuring import Run
-
+            raise click.UsageError(f"--protocol {protocol} needs --root, the benchmark's folder. {published.layout}")
+        check_root(published, root)
         run = Run(task=task, boxes=boxes, anyway=anyway, ks=wanted, clusters=clusters, points=POINTS, device=device)
-        out = out or Path("reports") / f"{protocol}-{task or 'retrieval'}"
+        out = out or Path("reports") / f"{protocol}-{chosen}"
         measured = _by_protocol(target, protocol, root, run, weights, pooling, out, device, runtime)
     report = measured.report
     if out is not None:
@@ -124,13 +133,24 @@ def compare(reports: tuple[str, ...], every: bool, as_json: bool) -> None:
     """
     from indexer.comparison import compare_reports
 
-    if len(reports) < 2 and "," not in reports[0]:
+    # A comma may be a part of a name.
+    groups = [[group] if Path(group).exists() else group.split(",") for group in reports]
+    if len(groups) == len(groups[0]) == 1:
         raise click.UsageError("name two reports or more, or several runs of one joined by commas")
-    comparison = compare_reports([[Path(path) for path in group.split(",")] for group in reports], every=every)
+    if not all(all(group) for group in groups):
+        raise click.UsageError("there is no name before or after a comma; join runs as in a1,a2,a3")
+    comparison = compare_reports([[Path(path) for path in group] for group in groups], every=every)
     if as_json:
         echo_json(comparison.to_dict())
         return
     click.echo(comparison.text())
+
+
+def _refuse(options: Mapping[str, object], why: str) -> None:
+    """Raise UsageError for the first option that was given."""
+    for name, value in options.items():
+        if value:
+            raise click.UsageError(f"{name} {why}")
 
 
 def _list(as_json: bool) -> None:
@@ -166,6 +186,11 @@ def _of_catalogue(
     from indexer.view import EXACT
     from retrieval.evaluation import KS, Question
 
+    if (path / "model.json").is_file() or not path.exists():
+        raise NotFoundError(
+            f"there is no catalogue {path}; lookalike index makes one, and an embedder is measured with --protocol "
+            "NAME --root DIR"
+        )
     with_report = out is not None
     with Catalogue.open(path, device=device, runtime=runtime) as opened:
         if out is not None:
@@ -199,11 +224,8 @@ def _by_protocol(
     device: str,
     runtime: str,
 ) -> Measured:
-    from indexer.measuring import find_task, measure_protocol
+    from indexer.measuring import measure_protocol
 
-    find_task(protocol, run.task)
-    if not root.is_dir():
-        raise NotFoundError(f"there is no folder {root}")
     _ready(out)
     embedder = _embedder(target, weights, pooling, device, runtime)
     from retrieval.frozen import frozen_like, is_trained
@@ -239,7 +261,14 @@ def _embedder(target: str, weights: Path | None, pooling: str | None, device: st
         with Catalogue.open(path, device=device, runtime=runtime) as opened:
             return Embedder.load(path / "embedder" / opened.digest, device=device, runtime=runtime)
     if path.exists():
-        raise InputError(f"{path} is neither an embedder (it has no model.json) nor a catalogue")
+        raise InputError(
+            f"{path} is neither an embedder (it has no model.json) nor a catalogue; give the folder of one, or a name "
+            "of timm's"
+        )
+    if len(path.parts) > 1:
+        raise NotFoundError(
+            f"there is no embedder {path}; give the folder of one or of a catalogue, or a name of timm's"
+        )
     from retrieval.backbones import DEFAULT_BACKBONE
     from retrieval.embedder import Embedder
 

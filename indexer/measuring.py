@@ -24,7 +24,7 @@ from retrieval.conversions import cache_folder
 from retrieval.datasets.cuts import CutSource
 from retrieval.datasets.protocol import Protocol, Task, differences
 from retrieval.datasets.protocols import PROTOCOLS
-from retrieval.errors import EmbedderError, ImageError, InputError, NotFoundError, ProtocolError
+from retrieval.errors import DamagedError, EmbedderError, ImageError, InputError, NotFoundError, ProtocolError
 from retrieval.evaluation import Question, evaluate
 from retrieval.labelled import Labelled
 from retrieval.recognition import recognise
@@ -75,6 +75,15 @@ def find_task(name: str, task: str | None) -> tuple[Protocol, str, Task]:
     return protocol, chosen, protocol.tasks[chosen]
 
 
+def check_root(protocol: Protocol, root: Path) -> None:
+    """Raise ProtocolError where the folder of a benchmark is not there, or is a file."""
+    if not root.is_dir():
+        what = "is no folder" if root.exists() else "is not there"
+        raise ProtocolError(
+            f"{root} {what}; give the folder of {protocol.title} as it was published. {protocol.layout}"
+        )
+
+
 def measure_protocol(
     name: str,
     root: Path,
@@ -109,8 +118,7 @@ def measure_protocol(
     """
     started = time.monotonic()
     protocol, chosen, task = find_task(name, run.task)
-    if not root.is_dir():
-        raise ProtocolError(f"there is no folder {root}; {name} needs {protocol.layout}")
+    check_root(protocol, root)
     reading = task.read(root, run.boxes or task.boxes)
     found = differences(task, reading, boxes=run.boxes)
     _check(name, root, found, anyway=run.anyway)
@@ -181,6 +189,8 @@ class _Split:
 
     def __init__(self, root: Path, table: pa.Table, task: Task, *, classification: bool) -> None:
         self._asked, self._searched = ("test", "train") if classification else ("query", "gallery")
+        if classification and "test" not in task.counts:  # iNaturalist's test has no published labels
+            self._asked = "val"
         if not classification and task.one_set:
             self._asked = self._searched = "test"
         self.root, self.table = root, table
@@ -246,7 +256,15 @@ def _embed(
         progress(outcome.position + 1, len(split.uris), refused)
 
     with held(lock_of(cache.folder), cache.folder), CutSource(split.root) as source:
-        return embed_all(source, split.uris, embedder, cache, progress=on_done, notice=notice)
+        try:
+            return embed_all(source, split.uris, embedder, cache, progress=on_done, notice=notice)
+        except DamagedError as error:
+            damaged = ", ".join(str(part) for part, _ in cache.verify())
+            if not damaged:
+                raise
+            raise DamagedError(
+                f"{damaged} is damaged; delete it and run again, which embeds its images anew"
+            ) from error
 
 
 def _all_images(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import io
+import json
+import os
 import shlex
 import sys
 from datetime import UTC, datetime
@@ -12,7 +16,8 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from indexer.files import read_json, sha256_of, write_bytes, write_json
+from indexer.files import TEMPORARY_PREFIX, atomic_write, read_json, sha256_of
+from indexer.place import looking
 from indexer.report_page import report_page
 from indexer.report_pictures import Picture
 from retrieval.errors import CatalogueError, DamagedError, InputError
@@ -40,21 +45,35 @@ def about_run() -> dict[str, Any]:
 
 def check_folder(folder: Path) -> None:
     """Raise before a long run where a report could not be written to a folder, or would overwrite other things."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file, and a report is a folder; name another with --out")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / VALUES).is_file():
+    with looking(folder):
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder} is a file, and a report is a folder; name another with --out")
+        inside = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+        nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if VALUES in inside:
+        foreign = not _is_report(folder / VALUES)
+    else:  # or what a writer that was killed has left
+        foreign = any(name not in (PAGE, QUERIES) and not name.startswith(TEMPORARY_PREFIX) for name in inside)
+    if foreign:
         raise InputError(f"{folder} holds other things than a report; name a new folder with --out")
+    if not nearest.is_dir():
+        raise CatalogueError(f"cannot write {folder}: {nearest} is a file; name another folder with --out")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise CatalogueError(f"cannot write {folder}: {nearest} may not be written; name another folder with --out")
+
+
+def _is_report(path: Path) -> bool:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CatalogueError(f"cannot write {folder}: {error.strerror or error}") from error
+        return {"format", "figures", "queries_file"} <= read_json(path).keys()
+    except DamagedError:
+        return False
 
 
 def write_report(folder: Path, report: Report, queries: pa.Table, picture: Picture) -> None:
-    """Write the three files of a report; report.json comes last and seals the others.
+    """Write the three files of a report, all or none; report.json comes last and says which queries it was made of.
 
     Args:
-        folder: made when it is not there; an older report in it is replaced.
+        folder: made when it is not there; an older report in it is replaced, and kept when this one cannot be written.
         report: what was measured.
         queries: a row a query.
         picture: gives small pictures of images by id.
@@ -64,10 +83,21 @@ def write_report(folder: Path, report: Report, queries: pa.Table, picture: Pictu
     """
     buffer = io.BytesIO()
     pq.write_table(queries, buffer, compression="zstd")
-    write_bytes(folder / QUERIES, buffer.getvalue())
-    write_bytes(folder / PAGE, report_page(report, picture).encode())
-    sealed = {"name": QUERIES, "sha256": sha256_of(folder / QUERIES)}
-    write_json(folder / VALUES, {**report.to_dict(), "queries_file": sealed})
+    rows = buffer.getvalue()
+    sealed = {"name": QUERIES, "sha256": hashlib.sha256(rows).hexdigest()}
+    values = {**report.to_dict(), "queries_file": sealed}
+    contents = {
+        VALUES: (json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode(),
+        PAGE: report_page(report, picture).encode(),
+        QUERIES: rows,
+    }
+    with contextlib.ExitStack() as files:
+        for name, data in contents.items():
+            file = files.enter_context(atomic_write(folder / name))
+            file.write(data)
+            # All must be on the disk before the first takes its place: they do so at the end, in reverse.
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def read_report(path: Path) -> tuple[Report, pa.Table]:
