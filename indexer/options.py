@@ -49,22 +49,30 @@ def echo_json(value: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def progress_bar(what: str) -> Iterator[Callable[[int, int, int], None]]:
-    """Show images done, rate, time left and refusals on standard error."""
+    """Show images done, rate, time left and refusals on standard error, from the first one on."""
     from tqdm import tqdm
 
     # A log file gets a line every ten seconds, a terminal several a second.
     interval = 0.2 if sys.stderr.isatty() else 10.0
-    with tqdm(desc=what, unit=" images", mininterval=interval, maxinterval=interval, dynamic_ncols=True) as bar:
+    bar: tqdm[Any] | None = None
 
-        def show(done: int, total: int, refused: int) -> None:
-            bar.total = total
-            if bar.n == 0 and done:
-                bar.unpause()  # what came before the first picture would spoil the time left
-            if refused:
-                bar.set_postfix(rejected=refused, refresh=False)
-            bar.update(done - bar.n)
+    def show(done: int, total: int, refused: int) -> None:
+        nonlocal bar
+        if bar is None:
+            # What came before would spoil the time left, and be a line above the error that ended it.
+            bar = tqdm(
+                desc=what, unit=" images", total=total, mininterval=interval, maxinterval=interval, dynamic_ncols=True
+            )
+        bar.total = total
+        if refused:
+            bar.set_postfix(rejected=refused, refresh=False)
+        bar.update(done - bar.n)
 
+    try:
         yield show
+    finally:
+        if bar is not None:
+            bar.close()
 
 
 def notice(text: str) -> None:

@@ -6,6 +6,7 @@ import io
 import re
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from retrieval.datasets.protocol import Counts
+from retrieval.datasets.protocols import PROTOCOLS
 from tests.conftest import draw_pictures
 from webui.cli import main
 
@@ -36,6 +39,18 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         )
         lines = [f"{uri}, {place // 2}, 0\n" for place, uri in enumerate(uris)]
         (tmp_path / "dataset" / f"{split}.txt").write_text("".join(lines))
+    classes = ["name,id,coarse name,coarse id,iconic image,description"]
+    for place, name in enumerate(("Blue", "Green", "Red", "Yellow")):
+        iconic = f"iconic-images-and-descriptions/Paint/{name}/{name}_Iconic.jpg"
+        (tmp_path / "dataset" / iconic).parent.mkdir(parents=True)
+        shutil.copy(tmp_path / "query.jpg", tmp_path / "dataset" / iconic)
+        classes.append(f"{name},{place},Paint,0,/{iconic},/{name}.txt")
+    (tmp_path / "dataset" / "classes.csv").write_text("\n".join(classes))
+    # Its counts are not the published ones.
+    grocery = PROTOCOLS["grocery"]
+    task = grocery.tasks["retrieval"]
+    counts = {"query": Counts(8, 4), "gallery": Counts(8, 4)}
+    monkeypatch.setitem(PROTOCOLS, "grocery", replace(grocery, tasks={"retrieval": replace(task, counts=counts)}))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -53,6 +68,7 @@ def test_every_command_runs_as_printed(desk: Path, capsys: pytest.CaptureFixture
         assert ended.value.code == 0, f"lookalike {line}: {output.err}"
         assert output.out
     assert (desk / "hits.html").is_file()
+    assert (desk / "frozen" / "report.html").is_file() and (desk / "report" / "report.html").is_file()
 
 
 def test_the_python_block_runs_as_printed(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
