@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,9 +12,8 @@ import pyarrow as pa
 
 from indexer.report_files import read_report
 from retrieval.errors import InputError
-from retrieval.evaluation import measures
-from retrieval.ranks import NEVER, Ranks
-from retrieval.report import QUERIES_SCHEMA, Report
+from retrieval.pairing import AT_K, scores
+from retrieval.report import Report
 from retrieval.uncertainty import Comparison, Spread, difference_over_seeds, over_seeds, paired_permutation
 
 ALWAYS: Final = ("MAP@R", "R-Precision", "Top-1 accuracy", "Top-5 accuracy")
@@ -148,8 +146,8 @@ def compare_reports(groups: Sequence[Sequence[Path]], *, every: bool = False) ->
         _check_same(path, report, table, other_path, other, other_table)
     labels = np.unique(np.array(table.column("label").to_pylist()), return_inverse=True)[1]
     names = [figure.name for figure in report.figures]
-    values = [[_values(table, names) for _, _, table in group] for group in loaded]
-    shared = [name for name in values[0][0] if every or name in ALWAYS or re.fullmatch(r"(Recall|Accuracy)@\d+", name)]
+    values = [[scores(table, names) for _, _, table in group] for group in loaded]
+    shared = [name for name in values[0][0] if every or name in ALWAYS or AT_K.fullmatch(name)]
     means = [{name: np.mean([run[name] for run in side], axis=0) for name in shared} for side in values]
     sides = [
         Side(str(group[0][0]), [str(path) for path, _, _ in group], group[0][1].embedder, len(group))
@@ -170,26 +168,6 @@ def compare_reports(groups: Sequence[Sequence[Path]], *, every: bool = False) ->
             paired = paired_permutation(other, first, labels)
             rows.append(Row(name, place, float(first.mean()), float(other.mean()), paired, seeds))
     return Compared(report.title, report.protocol, _warnings(reports), sides, spread, rows)
-
-
-def ranks_of(table: pa.Table) -> Ranks:
-    """Take the ranks back from ``QUERIES_SCHEMA``; the places in the gallery are not kept there, and are -1."""
-    column = table.column("ranks").combine_chunks()
-    offsets = np.concatenate([[0], np.cumsum(column.value_lengths().to_numpy())]).astype(np.int64)
-    ranks = column.flatten().fill_null(NEVER).to_numpy()
-    candidates = table.column("candidates").to_numpy()
-    return Ranks(offsets, ranks, np.full(len(ranks), -1, np.int64), candidates)
-
-
-def _values(table: pa.Table, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Figure → what each query scored, (n,) float64, of the figures that are means over queries."""
-    if not set(QUERIES_SCHEMA.names) <= set(table.column_names):
-        place = table.column("place").to_numpy()
-        return {f"Top-{k} accuracy": (place <= k).astype(np.float64) for k in (1, 5)}
-    leading = re.compile(r"(Recall|Accuracy)@(\d+)")
-    found = [match for name in names if (match := leading.fullmatch(name))]
-    of, values = measures(ranks_of(table), [int(match[2]) for match in found], found[0][1])
-    return {name: values[:, at] for at, name in enumerate(of)}
 
 
 def _check_same(

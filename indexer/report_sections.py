@@ -16,13 +16,15 @@ from indexer.report_charts import (
     whiskers_chart,
 )
 from indexer.report_words import amount, count, data, decimals_of_interval, label, percent, text, value
-from retrieval.report import ClassRow, Figure, Report
+from retrieval.report import ClassRow, Figure, Gain, Report
 
 ALL_CLASSES: Final = 100
 """Up to so many classes, each has a bar."""
 WORST_CLASSES: Final = 50
 """Of more classes, so many have one."""
 MAX_CONFUSED: Final = 50
+LEVEL: Final = 0.05
+"""A gain is marked from this p on."""
 _NONE: Final = '<td class="soft">–</td>'
 
 
@@ -31,10 +33,11 @@ def figures(report: Report) -> str:
     if not report.figures:
         return '<p class="none">Nothing was measured.</p>'
     frozen = {figure.name: figure for figure in report.frozen or ()}
+    paired = {gain.name: gain for gain in report.gains}
     decimals = decimals_of_interval(report.figures)
     rows = "".join(
         f'<tr><th scope="row">{data(figure.name)}{_unit(figure)}</th>{_cells(figure, decimals)}'
-        f"{_gain(figure, frozen.get(figure.name)) if frozen else ''}</tr>"
+        f"{_gain(figure, frozen.get(figure.name), paired.get(figure.name)) if frozen else ''}</tr>"
         for figure in report.figures
     )
     columns = "".join(
@@ -74,13 +77,13 @@ def _cells(figure: Figure, decimals: int) -> str:
     return f'<td class="lead">{amount(figure.value, figure.unit)}</td>{ends}{macro}{resolves}'
 
 
-def _gain(figure: Figure, frozen: Figure | None) -> str:
+def _gain(figure: Figure, frozen: Figure | None, paired: Gain | None) -> str:
     if frozen is None:
         return _NONE * 2
     gain = (100 if figure.unit == "share" else 1) * (figure.value - frozen.value)
-    unsure = figure.resolvable is not None and abs(figure.value - frozen.value) < figure.resolvable
+    unsure = paired is not None and paired.p >= LEVEL
     sign = "−" if round(gain, 2) < 0 else "+" if round(gain, 2) > 0 else ""
-    mark = '<abbr title="smaller than these queries resolve">†</abbr>' if unsure else ""
+    mark = '<abbr title="may be chance">†</abbr>' if unsure else ""
     kind = "soft" if unsure else "gain"
     return f'<td>{amount(frozen.value, frozen.unit)}</td><td class="{kind}">{sign}{abs(gain):.2f}{mark}</td>'
 
@@ -90,8 +93,11 @@ def _frozen_words(report: Report, frozen: dict[str, Figure]) -> str:
     if frozen:
         named = f" ({note})" if note else ""
         words = f"Frozen is the same backbone with nothing trained{named}, measured on the same queries."
-        if any("†" in _gain(figure, frozen.get(figure.name)) for figure in report.figures):
-            words += " † A gain smaller than these queries resolve."
+        if report.gains:
+            words += (
+                " † The gain may be chance: p is 5 % or more when the two are exchanged for whole classes, query by "
+                "query, not corrected for the number of figures."
+            )
         return f'<p class="note">{words}</p>'
     if note:
         return f'<p class="note">No frozen row beside it: {note}</p>'

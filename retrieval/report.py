@@ -60,6 +60,25 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Gain:
+    """A figure less that of another embedder on the same queries.
+
+    Attributes:
+        name: of the figure.
+        difference: of the means.
+        low: lower end of its 95 % interval, paired by query, by bootstrap over classes; None where there is one class.
+        high: its upper end.
+        p: two-sided, by exchanging the two for whole classes; not corrected for the number of figures.
+    """
+
+    name: str
+    difference: float
+    low: float | None
+    high: float | None
+    p: float
+
+
+@dataclass(frozen=True)
 class ClassRow:
     """One class: its label, measured queries, and the mean of each figure over them, in the report's order."""
 
@@ -162,6 +181,7 @@ class Report:
         pairs: the same picture twice; leakage and conflicting labels first.
         pairs_left_out: pairs beyond those listed.
         frozen: figures of the same backbone with nothing trained; None for an embedder that is itself frozen.
+        gains: figures less the frozen ones, paired by query.
         frozen_note: why there is no frozen row beside a trained embedder, or the tag of the frozen one.
         classification: confusion and calibration of a classification task, else None.
         about: command, when, versions, processor, seconds.
@@ -189,6 +209,7 @@ class Report:
     pairs: Sequence[Pair] = ()
     pairs_left_out: int = 0
     frozen: Sequence[Figure] | None = None
+    gains: Sequence[Gain] = ()
     frozen_note: str | None = None
     classification: Classification | None = None
     about: dict[str, Any] | None = None
@@ -238,6 +259,7 @@ class Report:
                     "hubs": [Hub(**row) for row in rest["hubs"]],
                     "points": [Point(**row) for row in rest["points"]],
                     "pairs": [Pair(**{**row, "labels": tuple(row["labels"])}) for row in rest["pairs"]],
+                    "gains": [Gain(**row) for row in rest.get("gains", ())],
                     "frozen": None if rest["frozen"] is None else [Figure(**row) for row in rest["frozen"]],
                     "classification": None
                     if rest["classification"] is None

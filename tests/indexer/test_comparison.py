@@ -15,12 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import precision_recall_fscore_support
 
-from indexer.comparison import compare_reports, ranks_of
+from indexer.comparison import compare_reports
 from indexer.report_files import QUERIES, read_report, write_report
 from retrieval.errors import DamagedError, InputError
 from retrieval.evaluation import Question, evaluate, figures_of, measures
 from retrieval.labelled import Labelled
 from retrieval.neighbours import top_k
+from retrieval.pairing import ranks_of
 from retrieval.recognition import recognise
 from retrieval.report import QUERIES_SCHEMA, Report
 
