@@ -109,11 +109,12 @@ def evaluate_catalogue(
     how += f", class = {label}, " + ("exact search" if search is None else f"approximate search through {through}")
     asked = replace(question or Question(title="", protocol=""), title=str(catalogue.about["name"]), protocol=how)
     card = model_card(catalogue.path / "embedder" / catalogue.digest, catalogue.digest)
+    runtimes = catalogue.vectors.runtimes(pa.array(digests, pa.binary()))
     report, table = evaluate(
         given,
         gallery,
         question=asked,
-        embedder={**card, "runtimes": catalogue.vectors.runtimes()},
+        embedder={**card, "runtimes": runtimes},
         device=catalogue.device,
         search=search,
     )
@@ -124,13 +125,9 @@ def evaluate_catalogue(
         with ImageSource(queries.root) as source:
             return images.thumbnail(source.read(sources[id]))
 
+    twins = same_bytes(ids, parts, labels, digests) if asked.findings else []
     # A query that is an item is left out of its own gallery, so it is no leak.
-    twins = (
-        [pair for pair in same_bytes(ids, parts, labels, digests) if pair.first != pair.second]
-        if asked.findings
-        else []
-    )
-    pairs, more = worst_pairs(twins, report.pairs)
+    pairs, more = worst_pairs([pair for pair in twins if pair.first != pair.second], report.pairs)
     return Measured(replace(report, rejected=refused, pairs=pairs, pairs_left_out=more), table, picture)
 
 

@@ -252,9 +252,9 @@ def _embedder(target: str, weights: Path | None, pooling: str | None, device: st
     if (path / "catalogue.json").is_file() or (path / "model.json").is_file():
         if given:
             raise InputError(f"{path} has its own weights and pooling; leave --weights and --pooling out")
-        if (path / "model.json").is_file():
-            from retrieval.embedder import Embedder
+        from retrieval.embedder import Embedder
 
+        if (path / "model.json").is_file():
             return Embedder.load(path, device=device, runtime=runtime)
         from indexer.catalogue import Catalogue
 

@@ -149,8 +149,9 @@ def measure_protocol(
             embedder=card,
             device=run.device,
         )
-        cache = VectorCache(_cache_folder(embedder, run), embedder.dim)
-        return replace(report, rejected=refused, embedder={**card, "runtimes": cache.runtimes()}), table, outcomes
+        used = pa.array([outcome.sha256 for outcome in outcomes if outcome.reason is None], pa.binary())
+        runtimes = VectorCache(_cache_folder(embedder, run), embedder.dim).runtimes(used)
+        return replace(report, rejected=refused, embedder={**card, "runtimes": runtimes}), table, outcomes
 
     report, table, outcomes = answer(embedder, question, card)
     beside, note = None, None
@@ -159,7 +160,8 @@ def measure_protocol(
             untrained = frozen()
             notice("measuring the same backbone frozen")
             plain = replace(question, clusters=question.clusters, points=0, findings=False)
-            beside, note = answer(untrained, plain, {})[0].figures, f"frozen, digest {untrained.digest[:12]}"
+            beside = answer(untrained, plain, {})[0].figures
+            note = f"{card.get('tag') or card.get('backbone')}, digest {untrained.digest[:12]}"
         except EmbedderError as error:
             note = f"the same backbone frozen could not be had: {error}"
     twins = same_bytes(*_all_images(split, outcomes))

@@ -41,6 +41,8 @@ def test_queries_of_another_folder_become_no_items_and_are_embedded_once(
     assert (catalogue.version, embedder.seen) == (version, seen + 12)
     again = evaluate_catalogue(catalogue, queries=others)
     assert again.queries.equals(measured.queries)
+    assert report.embedder["runtimes"] == {"numpy": 36}
+    assert evaluate_catalogue(catalogue).report.embedder["runtimes"] == {"numpy": 24}
     assert embedder.seen == seen + 12
 
 

@@ -245,6 +245,8 @@ def test_a_second_run_embeds_nothing_and_says_the_same(birds: Path, tmp_path: Pa
     # Another task embeds only what the first did not.
     measure_protocol("cub", birds, embedder, card=CARD, run=replace(run, task="classification"))
     assert embedder.seen == TRAIN + TEST
+    third = measure_protocol("cub", birds, embedder, card=CARD, run=run).report
+    assert third.embedder["runtimes"] == {"numpy": TEST}  # of its own vectors, not of all that are kept
 
 
 @pytest.mark.usefixtures("fours")
@@ -290,7 +292,7 @@ def test_the_frozen_backbone_stands_beside(birds: Path, tmp_path: Path, embedder
     assert report.frozen == alone.figures
     assert [figure.name for figure in report.frozen or ()] == [figure.name for figure in report.figures]
     assert report.frozen != report.figures
-    assert report.frozen_note == f"frozen, digest {untrained.digest[:12]}"
+    assert report.frozen_note == f"colours, digest {untrained.digest[:12]}"
     assert any("frozen" in text for text in said)
     assert report.embedder["runtimes"] == {"numpy": TEST}  # of the embedder itself
     plain = measure_protocol("cub", birds, embedder, card=CARD, run=run).report

@@ -43,15 +43,18 @@ def test_search_by_picture_by_id_and_as_a_page(shop: Path, picture_folder: Path,
 
 def test_evaluate_within_and_against_other_pictures(shop: Path, picture_folder: Path, run: Run) -> None:
     report = as_json(run("evaluate", shop, "--json"))
-    assert set(report["recall"]) == {"1", "2", "4", "8"}
-    assert (report["queries"], report["classes"], report["left_out"], report["gallery"]) == (24, 4, 0, 24)
-    assert report["embedder"]["backbone"] == TINY
+    figures = {figure["name"]: figure for figure in report["figures"]}
+    assert [name for name in figures if name.startswith("Recall@")] == ["Recall@1", "Recall@2", "Recall@4", "Recall@8"]
+    assert (report["queries"], report["class_count"], report["left_out"], report["gallery"]) == (24, 4, 0, 24)
+    assert report["embedder"]["backbone"] == TINY and report["out"] is None
     same = as_json(run("evaluate", shop, "--queries", picture_folder, "--json"))
-    assert same["recall"] == report["recall"]  # by id, each query is excluded from its own neighbours
-    code, out, _ = run("evaluate", shop, "-k", 1, "-k", 3)
+    assert same["figures"] == report["figures"]  # by id, each query is excluded from its own neighbours
+    code, out, _ = run("evaluate", shop, "-k", 3, "-k", 1)
     assert code == 0
     assert "24 queries of 4 classes against 24 images" in out
-    assert re.search(r"^ +3 +\d+\.\d+%", out, re.M)
+    first, second = re.findall(r"^Recall@(\d+) +(\d+\.\d+)% +\d+\.\d+% to +\d+\.\d+%", out, re.M)
+    assert (first[0], second[0]) == ("1", "3")
+    assert first[1] == f"{100 * figures['Recall@1']['value']:.2f}"
 
 
 def test_info_verify_rejected_and_doctor(shop: Path, run: Run) -> None:
