@@ -27,8 +27,9 @@ from retrieval.datasets.protocols import PROTOCOLS
 from retrieval.errors import DamagedError, EmbedderError, ImageError, InputError, NotFoundError, ProtocolError
 from retrieval.evaluation import Question, evaluate
 from retrieval.labelled import Labelled
+from retrieval.pairing import gains
 from retrieval.recognition import recognise
-from retrieval.report import Report
+from retrieval.report import Gain, Report
 from retrieval.twins import same_bytes
 
 SOME: Final = 5
@@ -154,13 +155,15 @@ def measure_protocol(
         return replace(report, rejected=refused, embedder={**card, "runtimes": runtimes}), table, outcomes
 
     report, table, outcomes = answer(embedder, question, card)
-    beside, note = None, None
+    beside, note, paired = None, None, list[Gain]()
     if frozen is not None:
         try:
             untrained = frozen()
             notice("measuring the same backbone frozen")
             plain = replace(question, clusters=question.clusters, points=0, findings=False)
-            beside = answer(untrained, plain, {})[0].figures
+            untouched, its_table, _ = answer(untrained, plain, {})
+            beside = untouched.figures
+            paired = gains([figure.name for figure in report.figures], table, its_table)
             note = f"{card.get('tag') or card.get('backbone')}, digest {untrained.digest[:12]}"
         except EmbedderError as error:
             note = f"the same backbone frozen could not be had: {error}"
@@ -171,6 +174,7 @@ def measure_protocol(
         pairs=pairs,
         pairs_left_out=more,
         frozen=beside,
+        gains=paired,
         frozen_note=note,
         about={"seconds": round(time.monotonic() - started, 1), "notes": list(protocol.notes)},
     )

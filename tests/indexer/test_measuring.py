@@ -294,9 +294,17 @@ def test_the_frozen_backbone_stands_beside(birds: Path, tmp_path: Path, embedder
     assert report.frozen != report.figures
     assert report.frozen_note == f"colours, digest {untrained.digest[:12]}"
     assert any("frozen" in text for text in said)
+    of = {figure.name: figure.value for figure in report.figures}
+    before = {figure.name: figure.value for figure in report.frozen or ()}
+    assert [gain.name for gain in report.gains] == [name for name in of if name not in ("NMI", "AMI")]
+    for gain in report.gains:
+        assert gain.difference == pytest.approx(of[gain.name] - before[gain.name], abs=1e-12)
+        assert gain.low is not None and gain.high is not None and gain.low <= gain.difference <= gain.high
+        assert 0 < gain.p <= 1
     assert report.embedder["runtimes"] == {"numpy": TEST}  # of the embedder itself
     plain = measure_protocol("cub", birds, embedder, card=CARD, run=run).report
-    assert plain.figures == report.figures and (plain.frozen, plain.frozen_note) == (None, None)
+    assert plain.figures == report.figures
+    assert (plain.frozen, plain.frozen_note, plain.gains) == (None, None, [])
 
 
 def test_a_frozen_backbone_that_cannot_be_had_is_told(birds: Path, tmp_path: Path, embedder: ColourEmbedder) -> None:
@@ -305,7 +313,7 @@ def test_a_frozen_backbone_that_cannot_be_had_is_told(birds: Path, tmp_path: Pat
 
     run = Run(cache=tmp_path / "cache")
     report = measure_protocol("cub", birds, embedder, card=CARD, run=run, frozen=lost).report
-    assert report.frozen is None
+    assert report.frozen is None and report.gains == []
     assert report.frozen_note == "the same backbone frozen could not be had: there is no network"
     assert report.queries == TEST
 

@@ -27,6 +27,7 @@ from retrieval.report import (
     ClassRow,
     Failure,
     Figure,
+    Gain,
     Hit,
     Hub,
     Pair,
@@ -129,6 +130,7 @@ REPORTS = st.builds(
     pairs=st.lists(st.builds(Pair, TEXT, TEXT, TEXT, st.tuples(TEXT, TEXT), TEXT, SHARE), max_size=2),
     pairs_left_out=COUNT,
     frozen=st.none() | FIGURES,
+    gains=st.lists(st.builds(Gain, TEXT, st.floats(-1, 1), MAYBE, MAYBE, SHARE), max_size=2),
     frozen_note=st.none() | TEXT,
     classification=st.none()
     | st.builds(Classification, st.lists(st.tuples(TEXT, TEXT, COUNT), max_size=2), BINS, SHARE),
@@ -142,6 +144,7 @@ def test_any_report_goes_through_json(report: Report) -> None:
     again = Report.from_dict(plain(report))
     assert plain(again) == plain(report)
     assert again.figures == report.figures and again.frozen == report.frozen and again.pairs == report.pairs
+    assert again.gains == report.gains
 
 
 def test_values_that_are_no_report_are_refused() -> None:

@@ -161,6 +161,7 @@ def test_a_trained_embedder_stands_beside_itself_frozen(birds: Path, trained: Pa
     frozen = as_json(run("evaluate", "default", *asked, "--out", "frozen", "--json"))
     report = as_json(run("evaluate", trained, *asked, "--out", "trained", "--json"))
     assert report["frozen"] == frozen["figures"]
+    assert {gain["name"] for gain in report["gains"]} == figures(report).keys() - {"NMI", "AMI"}
     assert report["figures"] != frozen["figures"]
     assert report["frozen_note"] == f"{frozen['embedder']['tag']}, digest {frozen['embedder']['digest'][:12]}"
     read = read_report(Path("trained"))[0]
