@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
 from indexer.catalogue import Catalogue
+from indexer.embedding import embed_all
 from indexer.embeds import Embeds
+from indexer.frozen_row import embed_again, with_frozen_row
 from indexer.index import INDEX_KINDS, check_spec, index_kind
-from indexer.ingest import COMMIT_EVERY
-from indexer.pipeline import Outcome, embed_uris
+from indexer.pipeline import Outcome
 from indexer.search import thumbnail
-from indexer.vectors import VectorCache
 from indexer.view import EXACT
 from retrieval import images
 from retrieval.errors import InputError
@@ -57,7 +57,9 @@ def evaluate_catalogue(
     question: Question | None = None,
     through: str = EXACT,
     embedder: Embeds | None = None,
+    frozen: Callable[[], Embeds] | None = None,
     progress: Progress = lambda done, total, rejected: None,
+    ranking: Callable[[int, int], object] = lambda done, total: None,
     notice: Callable[[str], object] = lambda _: None,
 ) -> Measured:
     """Measure a catalogue, by exact search whatever index it has.
@@ -72,7 +74,9 @@ def evaluate_catalogue(
         question: what else is asked: ks, clusters, points, findings; its title and protocol are written here.
         through: an index to search through in place of exact search, a FAISS factory string, to see what it costs.
         embedder: the catalogue's own when None.
+        frozen: gives the same backbone with nothing trained, where the embedder is trained; its figures stand beside.
         progress: called with images done, images in all, images rejected so far.
+        ranking: called with queries ranked and queries in all.
         notice: told what takes long before the first query is embedded.
 
     Returns:
@@ -86,7 +90,7 @@ def evaluate_catalogue(
         MissingExtraError: the index needs a package that is not installed.
     """
     check_spec(through)
-    items = catalogue.items(list(dict.fromkeys(["id", "sha256", label])))
+    items = catalogue.items(list(dict.fromkeys(["id", "sha256", "source", "uri", label])))
     vectors, present = catalogue.vectors.read(items.column("sha256"))
     lost = int((~present).sum())
     if lost:
@@ -117,7 +121,24 @@ def evaluate_catalogue(
         embedder={**card, "runtimes": runtimes},
         device=catalogue.device,
         search=search,
+        progress=ranking,
     )
+
+    def again(untrained: Embeds) -> tuple[Report, pa.Table]:
+        places = [
+            (Path(source), uri)
+            for source, uri in zip(*(items.column(n).to_pylist() for n in ("source", "uri")), strict=True)
+        ]
+        if queries is not None:
+            places += [(queries.root, sources[id]) for id in given.ids]
+        every = [(root, uri, digest) for (root, uri), digest in zip(places, digests, strict=True)]
+        found = embed_again(every, untrained, progress=progress, notice=notice)
+        searched = replace(gallery, vectors=found[: len(gallery.ids)])
+        asking = searched if queries is None else replace(given, vectors=found[len(gallery.ids) :])
+        plain = replace(asked, points=0, findings=False)
+        return evaluate(asking, searched, question=plain, embedder={}, device=catalogue.device, search=search)
+
+    report = with_frozen_row(report, table, frozen=frozen, answer=again, notice=notice)
 
     def picture(id: str) -> bytes:
         if id not in sources or queries is None:
@@ -136,30 +157,6 @@ def worst_pairs(same: Sequence[Pair], near: Sequence[Pair]) -> tuple[list[Pair],
     known = {frozenset((pair.first, pair.second)) for pair in same}
     pairs = in_order([*same, *(pair for pair in near if frozenset((pair.first, pair.second)) not in known)])
     return pairs[:PAIRS], max(0, len(pairs) - PAIRS)
-
-
-def embed_all(
-    source: ImageSource,
-    uris: Sequence[str],
-    embedder: Embeds,
-    cache: VectorCache,
-    *,
-    progress: Callable[[Outcome], object],
-    notice: Callable[[str], object],
-) -> tuple[list[Outcome], np.ndarray]:
-    """Embed what is not in the cache; the caller may write it.
-
-    Returns:
-        Outcomes in the order of the uris, and (n, dim) float16, zero where an image was refused.
-    """
-    outcomes: list[Outcome] = []
-    chunks = embed_uris(source, uris, embedder, cache, chunk=COMMIT_EVERY, on_done=progress, notice=notice)
-    with contextlib.closing(chunks):
-        for chunk in chunks:
-            outcomes.extend(chunk)
-    cache.compact()
-    vectors, _ = cache.read(pa.array([outcome.sha256 or bytes(32) for outcome in outcomes], pa.binary()))
-    return outcomes, vectors
 
 
 def _through(spec: str, catalogue: Catalogue) -> Search:

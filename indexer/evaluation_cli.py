@@ -14,6 +14,9 @@ from retrieval.errors import InputError, NotFoundError
 from retrieval.folders import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from indexer.embeds import Embeds
     from indexer.evaluation import Measured
     from retrieval.embedder import Embedder
     from retrieval.report import Figure, Report
@@ -185,6 +188,7 @@ def _of_catalogue(
     from indexer.evaluation import evaluate_catalogue
     from indexer.view import EXACT
     from retrieval.evaluation import KS, Question
+    from retrieval.model_card import read_description
 
     if (path / "model.json").is_file() or not path.exists():
         raise NotFoundError(
@@ -200,14 +204,16 @@ def _of_catalogue(
             points=POINTS if with_report else 0, findings=with_report,
         )  # fmt: skip
         manifest = None if queries is None else read_source(queries, reading)
-        with progress_bar("queries") as progress:
+        with progress_bar("embed") as progress, progress_bar("rank", "queries") as ranking:
             measured = evaluate_catalogue(
                 opened,
                 queries=manifest,
                 label=label,
                 question=question,
                 through=through or EXACT,
+                frozen=_frozen(read_description(path / "embedder" / opened.digest), device, runtime),
                 progress=progress,
+                ranking=lambda done, total: ranking(done, total, 0),
                 notice=notice,
             )
     return _with_about(measured)
@@ -228,21 +234,36 @@ def _by_protocol(
 
     _ready(out)
     embedder = _embedder(target, weights, pooling, device, runtime)
-    from retrieval.frozen import frozen_like, is_trained
     from retrieval.model_card import card_of
 
-    with progress_bar("embed") as progress:
+    with progress_bar("embed") as progress, progress_bar("rank", "queries") as ranking:
         measured = measure_protocol(
             protocol,
             root,
             embedder,
             card=card_of(embedder.description, embedder.digest),
             run=run,
-            frozen=(lambda: frozen_like(embedder)) if is_trained(embedder.description) else None,
+            frozen=_frozen(embedder.description, device, runtime),
             progress=progress,
+            ranking=lambda done, total: ranking(done, total, 0),
             notice=notice,
         )
     return _with_about(measured)
+
+
+def _frozen(description: dict[str, Any], device: str, runtime: str) -> Callable[[], Embeds] | None:
+    """What gives the untrained backbone of an embedder that was trained; None for one that was not."""
+    from retrieval.model_card import is_trained
+
+    if not is_trained(description):
+        return None
+
+    def untrained() -> Embeds:
+        from retrieval.frozen import frozen_like
+
+        return frozen_like(description, device=device, runtime=runtime)
+
+    return untrained
 
 
 def _embedder(target: str, weights: Path | None, pooling: str | None, device: str, runtime: str) -> Embedder:

@@ -13,23 +13,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from indexer.embedding import embed_apart, own_cache
 from indexer.embeds import Embeds
-from indexer.evaluation import Measured, Progress, embed_all, worst_pairs
-from indexer.files import write_error
+from indexer.evaluation import Measured, Progress, worst_pairs
+from indexer.frozen_row import with_frozen_row
 from indexer.pipeline import Outcome
-from indexer.place import held, lock_of
-from indexer.vectors import VectorCache
 from retrieval import images
-from retrieval.conversions import cache_folder
 from retrieval.datasets.cuts import CutSource
 from retrieval.datasets.protocol import Protocol, Task, differences
 from retrieval.datasets.protocols import PROTOCOLS
-from retrieval.errors import DamagedError, EmbedderError, ImageError, InputError, NotFoundError, ProtocolError
+from retrieval.errors import ImageError, InputError, NotFoundError, ProtocolError
 from retrieval.evaluation import Question, evaluate
 from retrieval.labelled import Labelled
-from retrieval.pairing import gains
 from retrieval.recognition import recognise
-from retrieval.report import Gain, Report
+from retrieval.report import Report
 from retrieval.twins import same_bytes
 
 SOME: Final = 5
@@ -94,6 +91,7 @@ def measure_protocol(
     run: Run = Run(),
     frozen: Callable[[], Embeds] | None = None,
     progress: Progress = lambda done, total, rejected: None,
+    ranking: Callable[[int, int], object] = lambda done, total: None,
     notice: Callable[[str], object] = lambda _: None,
 ) -> Measured:
     """Measure an embedder on a benchmark, exactly as its protocol says.
@@ -110,6 +108,7 @@ def measure_protocol(
         frozen: gives the same backbone with nothing trained, where the embedder is trained; its figures stand beside.
             What it raises is told in the report.
         progress: called with images embedded, images in all, images refused so far.
+        ranking: called with queries ranked and queries in all.
         notice: told in a sentence what takes long.
 
     Raises:
@@ -142,40 +141,28 @@ def measure_protocol(
         _check(name, root, told, anyway=run.anyway)
         title = f"{question.title}{' (non-standard)' if told else ''}"
         queries, gallery = split.sides(outcomes, vectors)
-        ask = recognise if chosen == CLASSIFICATION else evaluate
-        report, table = ask(
-            queries,
-            gallery,
-            question=replace(question, title=title, differences=told),
-            embedder=card,
-            device=run.device,
-        )
+        asked = replace(question, title=title, differences=told)
+        if chosen == CLASSIFICATION:
+            report, table = recognise(queries, gallery, question=asked, embedder=card, device=run.device)
+        else:
+            report, table = evaluate(
+                queries, gallery, question=asked, embedder=card, device=run.device, progress=ranking
+            )
         used = pa.array([outcome.sha256 for outcome in outcomes if outcome.reason is None], pa.binary())
-        runtimes = VectorCache(_cache_folder(embedder, run), embedder.dim).runtimes(used)
+        runtimes = own_cache(embedder, run.cache).runtimes(used)
         return replace(report, rejected=refused, embedder={**card, "runtimes": runtimes}), table, outcomes
 
     report, table, outcomes = answer(embedder, question, card)
-    beside, note, paired = None, None, list[Gain]()
-    if frozen is not None:
-        try:
-            untrained = frozen()
-            notice("measuring the same backbone frozen")
-            plain = replace(question, clusters=question.clusters, points=0, findings=False)
-            untouched, its_table, _ = answer(untrained, plain, {})
-            beside = untouched.figures
-            paired = gains([figure.name for figure in report.figures], table, its_table)
-            note = f"{card.get('tag') or card.get('backbone')}, digest {untrained.digest[:12]}"
-        except EmbedderError as error:
-            note = f"the same backbone frozen could not be had: {error}"
+    plain = replace(question, points=0, findings=False)
+    report = with_frozen_row(
+        report, table, frozen=frozen, answer=lambda untrained: answer(untrained, plain, {})[:2], notice=notice
+    )
     twins = same_bytes(*_all_images(split, outcomes))
     pairs, more = worst_pairs(twins, report.pairs)
     report = replace(
         report,
         pairs=pairs,
         pairs_left_out=more,
-        frozen=beside,
-        gains=paired,
-        frozen_note=note,
         about={"seconds": round(time.monotonic() - started, 1), "notes": list(protocol.notes)},
     )
     return Measured(report, table, Pictures(root, dict(zip(split.all_ids, split.all_uris, strict=True))))
@@ -241,19 +228,10 @@ def _check(name: str, root: Path, found: Sequence[str], *, anyway: bool) -> None
         )
 
 
-def _cache_folder(embedder: Embeds, run: Run) -> Path:
-    return (run.cache or cache_folder() / "vectors") / embedder.digest
-
-
 def _embed(
     split: _Split, embedder: Embeds, run: Run, progress: Progress, notice: Callable[[str], object]
 ) -> tuple[list[Outcome], np.ndarray]:
     """Embed what is not in the cache: outcomes in the order of the uris, and (n, dim) float16."""
-    cache = VectorCache(_cache_folder(embedder, run), embedder.dim)
-    try:
-        cache.folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise write_error(cache.folder, error) from error
     refused = 0
 
     def on_done(outcome: Outcome) -> None:
@@ -261,16 +239,8 @@ def _embed(
         refused += outcome.reason is not None
         progress(outcome.position + 1, len(split.uris), refused)
 
-    with held(lock_of(cache.folder), cache.folder), CutSource(split.root) as source:
-        try:
-            return embed_all(source, split.uris, embedder, cache, progress=on_done, notice=notice)
-        except DamagedError as error:
-            damaged = ", ".join(str(part) for part, _ in cache.verify())
-            if not damaged:
-                raise
-            raise DamagedError(
-                f"{damaged} is damaged; delete it and run again, which embeds its images anew"
-            ) from error
+    with CutSource(split.root) as source:
+        return embed_apart(source, split.uris, embedder, folder=run.cache, progress=on_done, notice=notice)
 
 
 def _all_images(

@@ -48,8 +48,8 @@ def echo_json(value: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[int, int, int], None]]:
-    """Show images done, rate, time left and refusals on standard error, from the first one on."""
+def progress_bar(what: str, unit: str = "images") -> Iterator[Callable[[int, int, int], None]]:
+    """Show what is done, its rate, time left and refusals on standard error, from the first one on."""
     from tqdm import tqdm
 
     # A log file gets a line every ten seconds, a terminal several a second.
@@ -61,8 +61,10 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int, int], None]]:
         if bar is None:
             # What came before would spoil the time left, and be a line above the error that ended it.
             bar = tqdm(
-                desc=what, unit=" images", total=total, mininterval=interval, maxinterval=interval, dynamic_ncols=True
+                desc=what, unit=f" {unit}", total=total, mininterval=interval, maxinterval=interval, dynamic_ncols=True
             )
+        if done < bar.n:  # a second round
+            bar.reset(total)
         bar.total = total
         if refused:
             bar.set_postfix(rejected=refused, refresh=False)

@@ -304,7 +304,7 @@ def test_the_frozen_backbone_stands_beside(birds: Path, tmp_path: Path, embedder
     assert report.embedder["runtimes"] == {"numpy": TEST}  # of the embedder itself
     plain = measure_protocol("cub", birds, embedder, card=CARD, run=run).report
     assert plain.figures == report.figures
-    assert (plain.frozen, plain.frozen_note, plain.gains) == (None, None, [])
+    assert (plain.frozen, plain.frozen_note, plain.gains) == (None, None, ())
 
 
 def test_a_frozen_backbone_that_cannot_be_had_is_told(birds: Path, tmp_path: Path, embedder: ColourEmbedder) -> None:
@@ -313,8 +313,8 @@ def test_a_frozen_backbone_that_cannot_be_had_is_told(birds: Path, tmp_path: Pat
 
     run = Run(cache=tmp_path / "cache")
     report = measure_protocol("cub", birds, embedder, card=CARD, run=run, frozen=lost).report
-    assert report.frozen is None and report.gains == []
-    assert report.frozen_note == "the same backbone frozen could not be had: there is no network"
+    assert report.frozen is None and report.gains == ()
+    assert report.frozen_note == "the same backbone frozen could not be measured: there is no network"
     assert report.queries == TEST
 
 

@@ -187,7 +187,7 @@ def test_a_trained_embedder_whose_beginning_is_lost_says_so(birds: Path, tiny: P
     (folder / "model.json").write_text(json.dumps(description))
     code, out, _ = run("evaluate", folder, "--protocol", "cub", "--root", birds, *ON_CPU)
     assert code == 0
-    assert "frozen: the same backbone frozen could not be had: its weights came from the file tiny.safetensors" in out
+    assert "frozen: the same backbone frozen could not be measured: its weights came from the file tiny.safetensors" in out
     assert "frozen     gain" not in out
     assert "No frozen row beside it" in Path("reports/cub-retrieval/report.html").read_text()
 
