@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from indexer.embeds import Embeds
     from indexer.evaluation import Measured
+    from indexer.measuring import Run
     from retrieval.embedder import Embedder
     from retrieval.report import Figure, Report
 
@@ -109,8 +110,13 @@ def evaluate(
             raise click.UsageError(f"--protocol {protocol} needs --root, the benchmark's folder. {published.layout}")
         check_root(published, root)
         run = Run(task=task, boxes=boxes, anyway=anyway, ks=wanted, clusters=clusters, points=POINTS, device=device)
-        out = out or Path("reports") / f"{protocol}-{chosen}"
-        measured = _by_protocol(target, protocol, root, run, weights, pooling, out, device, runtime)
+        if out is not None:
+            _ready(out)
+        embedder = _embedder(target, weights, pooling, device, runtime)
+        # Another embedder's report must not take this one's place, or there would be nothing to compare.
+        out = out or Path("reports") / f"{protocol}-{chosen}-{embedder.digest[:8]}"
+        _ready(out)
+        measured = _by_protocol(embedder, protocol, root, run, device, runtime)
     report = measured.report
     if out is not None:
         from indexer.report_files import write_report
@@ -219,21 +225,8 @@ def _of_catalogue(
     return _with_about(measured)
 
 
-def _by_protocol(
-    target: str,
-    protocol: str,
-    root: Path,
-    run: Any,
-    weights: Path | None,
-    pooling: str | None,
-    out: Path,
-    device: str,
-    runtime: str,
-) -> Measured:
+def _by_protocol(embedder: Embedder, protocol: str, root: Path, run: Run, device: str, runtime: str) -> Measured:
     from indexer.measuring import measure_protocol
-
-    _ready(out)
-    embedder = _embedder(target, weights, pooling, device, runtime)
     from retrieval.model_card import card_of
 
     with progress_bar("embed") as progress, progress_bar("rank", "queries") as ranking:

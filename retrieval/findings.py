@@ -111,7 +111,7 @@ def near_pairs(
         place = int(neighbours[row, slot])
         first, second = ids[row], gallery.ids[place]
         names = (labels[row], gallery.labels[place] or "")
-        if one_set and names[0] == names[1]:
+        if one_set and (names[0] == names[1] or not names[1]):
             continue
         if one_set and second < first:
             first, second, names = second, first, (names[1], names[0])

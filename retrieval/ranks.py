@@ -2,38 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
-import threading
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from retrieval.errors import InputError
-from retrieval.machine import cores
-from retrieval.neighbours import (
-    DEVICE_QUERIES,
-    SMALL,
-    THREAD_BYTES,
-    Budget,
-    check_integers,
-    check_vectors,
-    together,
-    torch_device,
-)
-from retrieval.rank_scan import COUNTED, RankScan, TorchRankScan, Wanted
-from retrieval.scan import LONGEST, Part, longest, one_blas_thread, true_float32
-from retrieval.shortlist import Gallery, as_float32
-
-QUERIES_AT_ONCE: Final = 256
-TILE: Final = 1024
-"""Vectors compared at once with as many as ``QUERIES_AT_ONCE``: products and masks stay in a core's own cache."""
-SORTED_QUERIES: Final = 32
-SORTED_TILE: Final = 1 << 14
-"""Where products are sorted, long runs for few queries."""
-DEVICE_NUMBERS: Final = 1 << 24  # of a tile's product on a GPU, some 40 bytes each
+from retrieval.full_ranking import FullRanking
+from retrieval.neighbours import Budget, check_integers, check_vectors, torch_device
+from retrieval.shortlist import Gallery
 
 
 @dataclass(frozen=True)
@@ -124,9 +102,22 @@ def relevant_ranks(
         np.empty(offsets[-1], np.int64),
         np.where(own >= 0, m - 1, m),
     )
+
+    def store(some: np.ndarray, its_offsets: np.ndarray, ranks: np.ndarray, places: np.ndarray) -> None:
+        targets = _spread(offsets[some], its_offsets)
+        found.ranks[targets], found.places[targets] = ranks, places
+
     if n and m:
-        part = Part(Gallery(gallery, gallery_ids), None)
-        _Ranking(part, relevance, found, device=where, budget=budget, progress=progress).run(queries, own)
+        FullRanking(
+            Gallery(gallery, gallery_ids),
+            relevance.counts,
+            relevance.places,
+            own,
+            store=store,
+            device=where,
+            budget=budget,
+            progress=progress,
+        ).run(queries)
     return found
 
 
@@ -146,92 +137,6 @@ class _Relevance:
         own = self._own[query]
         places = self._places[self._first[query] : self._first[query] + self.counts[query] + (own >= 0)]
         return places if own < 0 else places[places != own]
-
-
-class _Ranking:
-    """The plan: which queries together, how many threads, which tiles."""
-
-    def __init__(
-        self,
-        part: Part,
-        relevance: _Relevance,
-        found: Ranks,
-        *,
-        device: str | None,
-        budget: Budget,
-        progress: Callable[[int, int], object],
-    ) -> None:
-        self._part, self._relevance, self._found = part, relevance, found
-        self._device, self._budget, self._progress = device, budget, progress
-        self._norm = _longest(part.gallery)
-        self._done = 0
-        self._lock = threading.Lock()
-
-    def run(self, queries: np.ndarray, own: np.ndarray) -> None:
-        """Fill the ranks of all queries; ``own`` (n,) int64 is where each stands in the gallery, -1 nowhere."""
-        work = len(queries) * len(self._part) * queries.shape[1]
-        memory = max(1, self._budget.memory) * 2**20
-        threads = 1 if self._device is not None or work < SMALL else self._budget.threads or cores()
-        threads = max(1, min(threads, memory // THREAD_BYTES))
-        blocks = self._blocks()
-        stop = threading.Event()
-        queue = itertools.count()
-
-        def work_off() -> None:
-            while (number := next(queue)) < len(blocks) and not stop.is_set():
-                self._rank(queries, own, blocks[number], memory // threads, stop)
-                with self._lock:
-                    self._done += len(blocks[number])
-                    self._progress(self._done, len(queries))
-
-        settings = true_float32() if self._device is not None else one_blas_thread() if threads > 1 else nullcontext()
-        with settings:
-            if blocks:
-                together([work_off] * min(threads, len(blocks)), stop)
-
-    def _blocks(self) -> list[np.ndarray]:
-        """Queries with equally many relevant images together, so that none waits for the others' comparisons."""
-        counts = self._relevance.counts
-        order = np.argsort(counts, kind="stable")
-        asked = order[counts[order] > 0]
-        with self._lock:
-            self._done += len(order) - len(asked)
-        border = int(np.searchsorted(counts[asked], COUNTED, side="right"))
-        if self._device is not None:
-            size = max(1, min(DEVICE_QUERIES, DEVICE_NUMBERS // max(1, int(counts.max(initial=1)))))
-            return [asked[start : start + size] for start in range(0, len(asked), size)]
-        few, many = asked[:border], asked[border:]
-        blocks = [few[start : start + QUERIES_AT_ONCE] for start in range(0, len(few), QUERIES_AT_ONCE)]
-        return blocks + [many[start : start + SORTED_QUERIES] for start in range(0, len(many), SORTED_QUERIES)]
-
-    def _rank(
-        self, queries: np.ndarray, own: np.ndarray, block: np.ndarray, memory: int, stop: threading.Event
-    ) -> None:
-        counts = self._relevance.counts[block]
-        offsets = np.concatenate([[0], np.cumsum(counts)])
-        places = np.concatenate([self._relevance.places(query) for query in block.tolist()])
-        numbers = as_float32(queries[block], None, np.empty((len(block), queries.shape[1]), np.float32))
-        _check_length(numbers)
-        wanted = Wanted(numbers, offsets, places, self._part.gallery)
-        scan: RankScan | TorchRankScan
-        if self._device is not None:
-            tile = max(1, DEVICE_NUMBERS // len(block))
-            scan = TorchRankScan(wanted, self._part, self._device, norm=self._norm)
-        else:
-            sort = bool(counts.max() > COUNTED)
-            # A number of a tile costs 8 bytes of products and 3 of masks; the tile itself 4 more where it widens.
-            most = memory // 2 // (11 * len(block) + 4 * numbers.shape[1])
-            tile = max(8, min(self._budget.tile or (SORTED_TILE if sort else TILE), most, len(self._part)))
-            scan = RankScan(wanted, self._part, norm=self._norm, tile=tile, sort=sort)
-        for start in range(0, len(self._part), tile):
-            if stop.is_set():
-                return
-            scan.scan(start, min(start + tile, len(self._part)))
-        scan.finish()
-        wanted.leave_out(own[block])
-        ranks, ranked_places = wanted.ranked()
-        targets = _spread(self._found.offsets[block], offsets)
-        self._found.ranks[targets], self._found.places[targets] = ranks, ranked_places
 
 
 def positions_of(ids: np.ndarray, gallery_ids: np.ndarray) -> np.ndarray:
@@ -264,21 +169,6 @@ def ranks_of_found(
         ranks[start : start + len(right)], places[start : start + len(right)] = right + 1, listed[right]
         places[start + len(right) : stop] = np.setdiff1d(relevance.places(query), listed[right], assume_unique=True)
     return Ranks(offsets, ranks, places, np.where(own >= 0, len(gallery_labels) - 1, len(gallery_labels)))
-
-
-def _longest(gallery: Gallery) -> float:
-    """No vector is longer; raises InputError where numbers are infinite or NaN."""
-    rows = np.empty((TILE, gallery.vectors.shape[1]), np.float32)
-    found = 0.0
-    for start in range(0, len(gallery.vectors), TILE):
-        kept = gallery.vectors[start : start + TILE]
-        found = max(found, longest(as_float32(kept, None, rows[: len(kept)]), kept))
-    return found
-
-
-def _check_length(queries: np.ndarray) -> None:
-    if not (np.vecdot(queries, queries, dtype=np.float64) < LONGEST**2).all():
-        raise InputError("the queries hold infinite, NaN or far too large numbers; they must have length 1")
 
 
 def joined(parts: Sequence[tuple[np.ndarray, Ranks]]) -> Ranks:

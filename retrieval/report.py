@@ -136,7 +136,7 @@ class Pair:
         first: id.
         second: id.
         where: the parts of the two, such as "train/test" (leakage), "query/gallery", or "test/test".
-        labels: the two classes; they conflict where they differ.
+        labels: the two classes, "" where there is none.
         kind: "same bytes" or "nearly the same vector".
         similarity: cosine; 1 for the same bytes.
     """
@@ -150,8 +150,8 @@ class Pair:
 
     @property
     def conflicting(self) -> bool:
-        """Whether the two have different labels."""
-        return self.labels[0] != self.labels[1]
+        """Whether the two have different labels; no label, "", conflicts with none."""
+        return self.labels[0] != self.labels[1] and "" not in self.labels
 
 
 @dataclass(frozen=True)

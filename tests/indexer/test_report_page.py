@@ -234,7 +234,8 @@ def test_leaks_and_conflicts_come_first():
         part.index(f">{id}<") for id in ("a8", "a9", "a0", "a1", "a2")
     )
     assert part.count(">leak<") == 1 and part.count(">labels differ<") == 1
-    assert "12 pairs of images are the same picture, or nearly. Of the 5 in the report, 1 stands on both sides" in words(page)
+    said = "12 pairs of images are the same picture, or nearly. Of the 5 in the report, 1 stands on both sides"
+    assert said in words(page)
 
 
 def test_many_classes_stay_small_and_quick():

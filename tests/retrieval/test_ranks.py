@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrieval import rank_scan, ranks
+from retrieval import crowd_scan, full_ranking, rank_scan
 from retrieval.errors import InputError
 from retrieval.neighbours import Budget
 from retrieval.ranks import Ranks, relevant_ranks
@@ -55,13 +55,22 @@ def problems(draw):
 
 
 @settings(max_examples=300, deadline=None)
-@given(problems(), st.sampled_from([0, 3, 32]), st.sampled_from(["cpu", "torch-cpu"]), st.sampled_from([None, 8, 24]))
-def test_ranks_are_those_of_a_plain_sort(problem, counted, device, tile):
+@given(
+    problems(),
+    st.sampled_from([0, 3, 32]),
+    st.sampled_from(["cpu", "torch-cpu"]),
+    st.sampled_from([None, 8, 24]),
+    st.sampled_from([8, 24, 1024]),
+    st.sampled_from([3, 64, 1 << 14]),
+)
+def test_ranks_are_those_of_a_plain_sort(problem, counted, device, tile, width, bins):
     queries, gallery, query_labels, gallery_labels, query_ids, gallery_ids = problem
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ranks, "COUNTED", counted)
-        patch.setattr(ranks, "QUERIES_AT_ONCE", 5)
+        patch.setattr(full_ranking, "COUNTED", counted)
+        patch.setattr(full_ranking, "WIDTH", width)
         patch.setattr(rank_scan, "DOUBTS", 16)
+        patch.setattr(crowd_scan, "DOUBTS", 16)
+        patch.setattr(crowd_scan, "BINS", bins)
         found = relevant_ranks(
             queries,
             gallery,
@@ -79,8 +88,8 @@ def test_ranks_are_those_of_a_plain_sort(problem, counted, device, tile):
 @pytest.mark.parametrize("counted", [0, 1000])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_many_queries_on_several_threads(counted, threads, monkeypatch):
-    monkeypatch.setattr(ranks, "COUNTED", counted)
-    monkeypatch.setattr(ranks, "SMALL", 0)
+    monkeypatch.setattr(full_ranking, "COUNTED", counted)
+    monkeypatch.setattr(full_ranking, "SMALL", 0)
     rng = np.random.default_rng(5)
     vectors = rng.standard_normal((900, 40)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -31,6 +31,11 @@ def test_the_same_image_in_two_parts_is_a_leak_and_an_image_is_no_pair_with_itse
     ]
 
 
+def test_an_image_without_a_label_contradicts_none() -> None:
+    [pair] = same_bytes(["a", "b"], ["test", "test"], ["x", None], [b"1", b"1"])
+    assert pair.labels == ("x", "") and not pair.conflicting
+
+
 def test_what_spoils_a_number_most_comes_first() -> None:
     def pair(name: str, where: str, labels: tuple[str, str], kind: str = SAME, similarity: float = 1.0) -> Pair:
         return Pair(name, name + "'", where, labels, kind, similarity)

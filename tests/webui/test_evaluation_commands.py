@@ -120,8 +120,8 @@ def test_the_bundled_embedder_by_a_protocol(birds: Path, run: Run) -> None:
     assert report["embedder"]["tag"].startswith("tf_efficientnet_lite0") and report["embedder"]["dim"] == 1280
     assert report["embedder"]["runtimes"] == {"torch": TEST}
     assert (report["frozen"], report["frozen_note"]) == (None, None)
-    assert report["out"] == str(Path("reports/cub-retrieval"))
-    read, table = read_report(Path("reports/cub-retrieval"))
+    assert report["out"] == str(Path(f"reports/cub-retrieval-{report['embedder']['digest'][:8]}"))
+    read, table = read_report(Path(report["out"]))
     assert table.num_rows == TEST and figures(read.to_dict()) == figures(report)
 
     # An image too many makes it another benchmark, and that stands everywhere.
@@ -150,7 +150,7 @@ def test_an_embedder_by_its_folder_its_catalogue_and_its_name_with_weights(
     gem = as_json(run("evaluate", TINY, "--weights", weights, "--pooling", "gem", *asked))
     assert gem["embedder"]["pooling"] == "gem" and gem["embedder"]["digest"] != by_name["embedder"]["digest"]
     told = as_json(run("evaluate", tiny, *asked[:-1], "--task", "classification", "--json"))
-    assert told["task"] == "classification" and told["out"] == str(Path("reports/cub-classification"))
+    assert told["task"] == "classification" and Path(told["out"]).name.startswith("cub-classification-")
     assert told["classification"]["bins"] and "Top-1 accuracy" in figures(told)
     text = run("evaluate", tiny, *asked[:-1], "--task", "classification")[1]
     assert "Top-1 accuracy " in text and "expected calibration error" in text
@@ -187,9 +187,10 @@ def test_a_trained_embedder_whose_beginning_is_lost_says_so(birds: Path, tiny: P
     (folder / "model.json").write_text(json.dumps(description))
     code, out, _ = run("evaluate", folder, "--protocol", "cub", "--root", birds, *ON_CPU)
     assert code == 0
-    assert "frozen: the same backbone frozen could not be measured: its weights came from the file tiny.safetensors" in out
+    assert "frozen: the same backbone frozen could not be measured: its weights came from the file tiny" in out
     assert "frozen     gain" not in out
-    assert "No frozen row beside it" in Path("reports/cub-retrieval/report.html").read_text()
+    [page] = Path("reports").glob("cub-retrieval-*/report.html")
+    assert "No frozen row beside it" in page.read_text()
 
 
 def test_a_stopped_run_goes_on(birds: Path, tiny: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
