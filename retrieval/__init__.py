@@ -12,7 +12,8 @@ Import from the room, not from here:
 - ``retrieval.evaluation``: labelled vectors (``retrieval.labelled``) → a report (``retrieval.report``);
   ``retrieval.recognition``: the same of a classification
 - ``retrieval.ranks``: where the right images stand in the whole ranking, exactly (with ``retrieval.full_ranking``,
-  ``retrieval.rank_scan`` and ``retrieval.crowd_scan``); ``retrieval.metrics``: Recall@K, MAP@R and the others from these ranks; ``retrieval.classification``,
+  ``retrieval.rank_scan`` and ``retrieval.crowd_scan``)
+- ``retrieval.metrics``: Recall@K, MAP@R and the others from these ranks; ``retrieval.classification``,
   ``retrieval.clustering``, ``retrieval.hierarchy``: further measures
 - ``retrieval.uncertainty``: intervals, paired tests, what a test set can resolve
 - ``retrieval.findings``: failures, hubs, pairs, a map (``retrieval.twins``, ``retrieval.projection``)
