@@ -2,7 +2,8 @@
 
 Random unit vectors in the shape of Stanford Online Products are asked for each other, leave-one-out; or, with
 ``--million``, ten thousand queries for a million. From vectors to all metrics counts as 2 n m d operations, so that the
-rate can be held against that of a plain float32 product of two large square matrices in the same run. Each contender
+rate can be held against that of a plain float32 product of two large square matrices in the same run; in leave-one-out
+only half of these are done, since the similarity of a pair serves both its ends, and all are counted. Each contender
 has a process of its own, and they take turns. What memory it takes is the most its process had, less what it had once
 libraries and inputs stood in it.
 
