@@ -185,6 +185,7 @@ def info(catalogue: Path, as_json: bool) -> None:
     """Say what CATALOGUE holds."""
     from indexer.catalogue import Catalogue
     from indexer.description import describe
+    from retrieval.model_card import name_of
 
     with Catalogue.open(catalogue) as opened:
         about = describe(opened)
@@ -199,7 +200,7 @@ def info(catalogue: Path, as_json: bool) -> None:
     if about["note"]:
         click.echo(f"  note      {about['note']}")
     click.echo(
-        f"  embedder  {card['tag'] or card['backbone']}, {card['pooling']} pooling, {card['dim']} dimensions, "
+        f"  embedder  {name_of(card)}, {card['pooling']} pooling, {card['dim']} dimensions, "
         f"{card['image_size']} px, digest {card['digest'][:12]}"
     )
     by = ", ".join(f"{count:,} by {name}" for name, count in about["vectors"].items())

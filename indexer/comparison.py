@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from indexer.report_files import read_report
 from retrieval.errors import InputError
+from retrieval.model_card import name_of
 from retrieval.pairing import AT_K, scores
 from retrieval.report import Report
 from retrieval.uncertainty import Comparison, Spread, difference_over_seeds, over_seeds, paired_permutation
@@ -86,7 +87,7 @@ class Compared:
         lines = [self.title, self.protocol, *(f"WARNING: {warning}" for warning in self.warnings), ""]
         for place, side in enumerate(self.sides):
             card = side.embedder
-            what = f"{card.get('tag') or card.get('backbone')}, {card.get('dim')} dimensions"
+            what = f"{name_of(card)}, {card.get('dim')} dimensions"
             runs = f", {side.runs} runs" if side.runs > 1 else ""
             lines.append(f"{_letter(place)}  {side.name}: {what}, digest {str(card.get('digest'))[:12]}{runs}")
         for figure, spread in self.spread.items():

@@ -148,15 +148,23 @@ def evaluate_catalogue(
 
     twins = same_bytes(ids, parts, labels, digests) if asked.findings else []
     # A query that is an item is left out of its own gallery, so it is no leak.
-    pairs, more = worst_pairs([pair for pair in twins if pair.first != pair.second], report.pairs)
-    return Measured(replace(report, rejected=refused, pairs=pairs, pairs_left_out=more), table, picture)
+    report = with_pairs(report, [pair for pair in twins if pair.first != pair.second])
+    return Measured(replace(report, rejected=refused), table, picture)
 
 
-def worst_pairs(same: Sequence[Pair], near: Sequence[Pair]) -> tuple[list[Pair], int]:
-    """Put pairs of equal bytes and of nearly equal vectors together, the most harmful first; and count the rest."""
+def with_pairs(report: Report, same: Sequence[Pair]) -> Report:
+    """Put pairs of equal bytes before the report's own of nearly equal vectors, the most harmful first."""
     known = {frozenset((pair.first, pair.second)) for pair in same}
-    pairs = in_order([*same, *(pair for pair in near if frozenset((pair.first, pair.second)) not in known)])
-    return pairs[:PAIRS], max(0, len(pairs) - PAIRS)
+    near = [pair for pair in report.pairs if frozenset((pair.first, pair.second)) not in known]
+    pairs = in_order([*same, *near])
+    return replace(
+        report,
+        pairs=pairs[:PAIRS],
+        pairs_left_out=max(0, len(pairs) - PAIRS),
+        leaks=sum(pair.leaking for pair in same),
+        conflicts=sum(pair.conflicting for pair in same),
+        candidates=len(near),
+    )
 
 
 def _through(spec: str, catalogue: Catalogue) -> Search:

@@ -304,9 +304,11 @@ def _with_about(measured: Measured) -> Measured:
 
 
 def _print(report: Report) -> None:
+    from retrieval.model_card import name_of
+
     card = report.embedder
     click.echo(
-        f"{report.title}\n{report.protocol}\nembedder {card['tag'] or card['backbone']}, {card['pooling']} pooling, "
+        f"{report.title}\n{report.protocol}\nembedder {name_of(card)}, {card['pooling']} pooling, "
         f"{card['dim']} dimensions, {card['image_size']} px, digest {card['digest'][:12]}"
     )
     if card.get("runtimes"):
@@ -332,13 +334,15 @@ def _print(report: Report) -> None:
     )
     for uri, reason in report.rejected[:SHOWN]:
         click.echo(f"  rejected {printable(uri)}: {reason}")
-    leaks = sum(pair.where.partition("/")[0] != pair.where.partition("/")[2] for pair in report.pairs)
-    conflicts = sum(pair.conflicting for pair in report.pairs)
-    if report.pairs:
-        more = f" among the first {len(report.pairs):,}" if report.pairs_left_out else ""
+    same = len(report.pairs) + report.pairs_left_out - report.candidates
+    if same:
         click.echo(
-            f"the same picture twice: {len(report.pairs) + report.pairs_left_out:,} pairs, {leaks:,} of them across "
-            f"the split, {conflicts:,} with two different labels{more}"
+            f"the same bytes twice: {same:,} pairs, {report.leaks:,} of them across the split, "
+            f"{report.conflicts:,} with two different labels"
+        )
+    if report.candidates:
+        click.echo(
+            f"nearly the same vector under two different labels: {report.candidates:,} pairs, which may be one picture"
         )
 
 

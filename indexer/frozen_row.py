@@ -12,7 +12,8 @@ import pyarrow as pa
 from indexer.embedding import embed_apart
 from indexer.embeds import Embeds
 from indexer.pipeline import Outcome
-from retrieval.errors import EmbedderError
+from retrieval.errors import EmbedderError, LookalikeError
+from retrieval.model_card import name_of
 from retrieval.pairing import gains
 from retrieval.report import Report
 from retrieval.sources import ImageSource
@@ -42,13 +43,13 @@ def with_frozen_row(
         untrained = frozen()
         notice("measuring the same backbone frozen")
         other, its_table = answer(untrained)
-    except EmbedderError as error:
+    except LookalikeError as error:  # what was measured is not lost over what stands beside it
         return replace(report, frozen_note=f"the same backbone frozen could not be measured: {error}")
     return replace(
         report,
         frozen=other.figures,
         gains=gains([figure.name for figure in report.figures], table, its_table),
-        frozen_note=f"{card.get('tag') or card.get('backbone')}, digest {untrained.digest[:12]}",
+        frozen_note=(f"{name_of(card)}, {untrained.dim} dimensions, digest {untrained.digest[:12]}"),
     )
 
 

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from indexer.embedding import embed_apart, own_cache
 from indexer.embeds import Embeds
-from indexer.evaluation import Measured, Progress, worst_pairs
+from indexer.evaluation import Measured, Progress, with_pairs
 from indexer.frozen_row import with_frozen_row
 from indexer.pipeline import Outcome
 from retrieval import images
@@ -148,6 +148,10 @@ def measure_protocol(
             report, table = evaluate(
                 queries, gallery, question=asked, embedder=card, device=run.device, progress=ranking
             )
+        if report.left_out:
+            told = [*told, f"{report.left_out:,} queries have no right image in the gallery, and are not in the mean"]
+            _check(name, root, told, anyway=run.anyway)
+            report = replace(report, title=f"{question.title} (non-standard)", differences=told)
         used = pa.array([outcome.sha256 for outcome in outcomes if outcome.reason is None], pa.binary())
         runtimes = own_cache(embedder, run.cache).runtimes(used)
         return replace(report, rejected=refused, embedder={**card, "runtimes": runtimes}), table, outcomes
@@ -157,13 +161,19 @@ def measure_protocol(
     report = with_frozen_row(
         report, table, frozen=frozen, answer=lambda untrained: answer(untrained, plain, {})[:2], notice=notice
     )
-    twins = same_bytes(*_all_images(split, outcomes))
-    pairs, more = worst_pairs(twins, report.pairs)
+    notice("looking for pictures that are there twice, training images included")
+    ids, parts, labels, digests = _all_images(split, outcomes)
+    notes = list(protocol.notes)
+    unread = sum(digest is None for digest in digests) - len(report.rejected)
+    if unread > 0:
+        notes.append(f"{unread:,} training images could not be read, and were not compared with the others.")
     report = replace(
-        report,
-        pairs=pairs,
-        pairs_left_out=more,
-        about={"seconds": round(time.monotonic() - started, 1), "notes": list(protocol.notes)},
+        with_pairs(report, same_bytes(ids, parts, labels, digests)),
+        about={
+            "seconds": round(time.monotonic() - started, 1),
+            "notes": notes,
+            **{name: list(files) for name, files in (("missing", reading.missing), ("extra", reading.extra)) if files},
+        },
     )
     return Measured(report, table, Pictures(root, dict(zip(split.all_ids, split.all_uris, strict=True))))
 

@@ -19,6 +19,7 @@ _CARD: Final = {
     "tag": "weights (timm tag)",
     "backbone": "backbone",
     "weights": "weights from",
+    "pretraining": "pre-trained on",
     "pooling": "pooling",
     "dim": "dimension",
     "image_size": "image size",
@@ -165,7 +166,8 @@ def _rejected(report: Report) -> str:
 
 
 def _repeat(report: Report) -> str:
-    about = dict(report.about or {})
+    # Thousands of file names are for report.json alone.
+    about = {key: given for key, given in (report.about or {}).items() if key not in ("missing", "extra")}
     called = about.pop("command", None)
     line = (
         f"<pre><code>{command(called)}</code></pre>" if called else '<p class="none">The command was not recorded.</p>'

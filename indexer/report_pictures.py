@@ -10,6 +10,7 @@ from typing import Final
 from indexer.report_words import count, data, label, text
 from retrieval.errors import ImageError, NotFoundError
 from retrieval.report import Failure, Hit, Hub, Pair, Report
+from retrieval.twins import SAME
 
 PICTURE_SIZE: Final = 160
 """Pixels of the longer side that a picture is best given in."""
@@ -144,16 +145,16 @@ def duplicates(report: Report, album: Album) -> str:
     """Show the same picture found twice: leakage and conflicting labels before the others."""
     if not report.pairs:
         return '<p class="none">No picture was found twice, neither within a part nor across parts.</p>'
-    ordered = sorted(report.pairs, key=lambda pair: not (_leaks(pair) or pair.conflicting))
-    shown = [_pair(pair, album) for pair in ordered[:MAX_PAIRS]]
+    shown = [_pair(pair, album) for pair in report.pairs[:MAX_PAIRS]]
     total = len(report.pairs) + report.pairs_left_out
-    leaks, conflicts = sum(map(_leaks, report.pairs)), sum(pair.conflicting for pair in report.pairs)
-    of = f"Of the {len(report.pairs):,} in the report, " if report.pairs_left_out else ""
+    same, near = total - report.candidates, report.candidates
     head = (
-        f"<p>{count(total, 'pair')} of images are the same picture, or nearly. {of}<strong>{leaks:,}</strong> "
-        f"{'stands' if leaks == 1 else 'stand'} on both sides of a split, which flatters the figures, and "
-        f"<strong>{conflicts:,}</strong> {'has' if conflicts == 1 else 'have'} two different labels, of which one at "
-        f"most is right; these come first. {_shown_of(len(shown), total)}</p>"
+        f"<p>{count(same, 'pair')} of images have the same bytes; <strong>{report.leaks:,}</strong> "
+        f"{'stands' if report.leaks == 1 else 'stand'} on both sides of a split, which flatters the figures, and "
+        f"<strong>{report.conflicts:,}</strong> {'has' if report.conflicts == 1 else 'have'} two different labels, of "
+        f"which one at most is right. {count(near, 'pair')} with different labels {'has' if near == 1 else 'have'} "
+        "other bytes and nearly the same vector: candidates, as this embedder sees them, among queries and gallery; "
+        f"training images were compared byte for byte only. {_shown_of(len(shown), total)}</p>"
     )
     return head + _folded("ol", "pairs", shown, _OPEN_PAIRS, "pairs")
 
@@ -162,13 +163,9 @@ def _shown_of(shown: int, total: int) -> str:
     return "All are shown." if shown == total else f"{shown:,} are shown; report.json lists more."
 
 
-def _leaks(pair: Pair) -> bool:
-    return len(set(pair.where.split("/"))) > 1
-
-
 def _pair(pair: Pair, album: Album) -> str:
     flags = ""
-    if _leaks(pair):
+    if pair.leaking and pair.kind == SAME:
         flags += '<span class="flag">leak</span> '
     if pair.conflicting:
         flags += '<span class="flag">labels differ</span> '

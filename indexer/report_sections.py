@@ -101,6 +101,8 @@ def _frozen_words(report: Report, frozen: dict[str, Figure]) -> str:
         return f'<p class="note">{words}</p>'
     if note:
         return f'<p class="note">No frozen row beside it: {note}</p>'
+    if str(report.embedder.get("weights")).startswith("file "):
+        return '<p class="note">No frozen row beside it: whether weights from a file were trained is not known.</p>'
     return '<p class="note">No frozen row beside it: nothing was trained in this embedder.</p>'
 
 

@@ -15,6 +15,7 @@ from retrieval.shortlist import TINY, Gallery
 
 BINS: Final = 1 << 14
 MORE_BINS: Final = 1 << 16
+STEEPEST: Final = 2.0**100
 FEW_A_QUERY: Final = 256  # relevant images, on average, up to which the fewer bins hold few candidates
 
 
@@ -36,7 +37,10 @@ class BinningScan:
         self._bins = BINS if len(wanted.places) < FEW_A_QUERY * n else MORE_BINS
         self._base = np.minimum.reduceat(wanted.low, starts)
         reach = np.maximum.reduceat(wanted.high, starts) - self._base
-        self._scale = np.float32(self._bins - 2) / np.maximum(reach, np.float32(TINY))
+        # Finite for a query of no length too, all of whose bounds are equal.
+        self._scale = np.minimum((self._bins - 2) / np.maximum(reach.astype(np.float64), TINY), STEEPEST).astype(
+            np.float32
+        )
         rows = wanted.columns
         base, scale = self._base[rows], self._scale[rows]
         lowest, self._highest = (self._bin(side, rows, base, scale) for side in (wanted.low.copy(), wanted.high.copy()))

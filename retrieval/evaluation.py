@@ -294,7 +294,7 @@ def _table(
         [queries.ids[at] for at in coded.places.tolist()],
         [coded.names[at] for at in coded.query_codes.tolist()],
         ranks.candidates,
-        pa.ListArray.from_arrays(pa.array(ranks.offsets.astype(np.int32)), numbers),
+        pa.LargeListArray.from_arrays(pa.array(ranks.offsets), numbers),
         [gallery.ids[at] for at in near.tolist()],
         [gallery.labels[at] for at in near.tolist()],
         similarities[:, 0],

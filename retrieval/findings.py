@@ -35,9 +35,9 @@ def failures_of(
     Returns:
         At most ``FAILURES`` of them, each of another query class as far as that goes, and how many there are.
     """
-    wrong = np.flatnonzero(table.column("ranks").combine_chunks().value_lengths().to_numpy() > 0)
-    first = np.array([ranks[0] if ranks[0] is not None else 0 for ranks in table.column("ranks").to_pylist()])
-    wrong = wrong[first[wrong] != 1]
+    ranks = table.column("ranks").combine_chunks()
+    first = ranks.flatten().take(ranks.offsets[:-1]).fill_null(0).to_numpy()
+    wrong = np.flatnonzero(first != 1)
     order = wrong[np.argsort(-similarities[wrong, 0], kind="stable")]
     # One of each class before a second of any: ten shots of one bad apple teach less than ten classes.
     labels = table.column("label").to_pylist()
@@ -92,10 +92,9 @@ def hubs_of(gallery: Labelled, query_codes: np.ndarray, gallery_codes: np.ndarra
 def near_pairs(
     table: pa.Table, gallery: Labelled, neighbours: np.ndarray, similarities: np.ndarray, *, one_set: bool
 ) -> list[Pair]:
-    """Pair queries with gallery images that may be the same picture, where that would spoil the number.
+    """Pair queries with gallery images of other classes that may be the same picture, as the embedder sees them.
 
-    Within one set only pairs with different labels are told: of one class, shots that are nearly the same are as they
-    should be.
+    Of one class, shots that are nearly the same are as they should be, and a good embedder makes them so.
 
     Args:
         table: ``QUERIES_SCHEMA``, q rows.
@@ -111,7 +110,7 @@ def near_pairs(
         place = int(neighbours[row, slot])
         first, second = ids[row], gallery.ids[place]
         names = (labels[row], gallery.labels[place] or "")
-        if one_set and (names[0] == names[1] or not names[1]):
+        if names[0] == names[1] or not names[1]:
             continue
         if one_set and second < first:
             first, second, names = second, first, (names[1], names[0])

@@ -6,10 +6,13 @@ from typing import Any
 
 from retrieval.embedder import Embedder
 from retrieval.errors import EmbedderError
+from retrieval.pooling import POOLINGS
 
 
 def frozen_like(description: dict[str, Any], *, device: str = "auto", runtime: str = "auto") -> Embedder:
     """Compose what a trained embedder began as: its backbone with the pretrained weights, at its image size.
+
+    The pooling is its own where it is one of ``POOLINGS``, else the backbone's: what was trained on top is gone.
 
     Args:
         description: what ``model.json`` of the trained one holds.
@@ -22,8 +25,10 @@ def frozen_like(description: dict[str, Any], *, device: str = "auto", runtime: s
     came_from = str(description["provenance"].get("weights", ""))
     if came_from.startswith("file "):
         raise EmbedderError(f"its weights came from the {came_from}, which an embedder does not keep")
+    pooling = description["architecture"].get("pooling")
     return Embedder.create(
         description["architecture"]["backbone"],
+        pooling=pooling if pooling in POOLINGS else "native",
         preprocessing=description["preprocessing"],
         device=device,
         runtime=runtime,

@@ -3,24 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-
-
-@dataclass(frozen=True)
-class MistakeDistance:
-    """The mean mistake distance of a test set.
-
-    Attributes:
-        mistakes: how many predictions are wrong.
-        over_mistakes: mean over the wrong ones; None where there is none.
-        over_all: mean over all, where right ones count 0.
-    """
-
-    mistakes: int
-    over_mistakes: float | None
-    over_all: float
 
 
 def mistake_distance(
@@ -59,23 +43,6 @@ def mistake_distance(
         for here, there in (divmod(key, len(named)) for key in keys.tolist())
     ]
     return np.array(distances, dtype=np.float64)[back]
-
-
-def mean_mistake_distance(distances: np.ndarray) -> MistakeDistance:
-    """Average mistake distances.
-
-    Over mistakes it says how bad a mistake is, whatever their number: a model that makes fewer mistakes may look
-    worse, as only hard ones are left. Over all it falls with either.
-
-    Args:
-        distances: (n,) float64 of ``mistake_distance``, n at least 1.
-    """
-    wrong = distances > 0
-    return MistakeDistance(
-        mistakes=int(wrong.sum()),
-        over_mistakes=float(distances[wrong].mean()) if wrong.any() else None,
-        over_all=float(distances.mean()),
-    )
 
 
 def _shared(here: tuple[str, ...], there: tuple[str, ...]) -> tuple[str, ...]:

@@ -58,7 +58,7 @@ def code(queries: Labelled, gallery: Labelled) -> Coded:
     """Turn ids and labels into numbers, normalise vectors, and leave out what cannot be measured.
 
     Raises:
-        InputError: an id stands twice on one side, or there is nothing to measure.
+        InputError: an id stands twice on one side, a vector is zero, or there is nothing to measure.
     """
     for name, side in (("queries", queries), ("gallery", gallery)):
         if len(set(side.ids)) < len(side.ids):
@@ -84,10 +84,11 @@ def code(queries: Labelled, gallery: Labelled) -> Coded:
         )
     places = np.flatnonzero(measured)
     places = places[np.argsort(query_ids[places])]
-    normal = _unit(gallery.vectors)
+    normal = _unit(gallery.vectors, gallery.ids)
+    asked = [queries.ids[at] for at in places.tolist()]
     return Coded(
         # Where the two are one set, one copy is enough.
-        queries=normal[places] if queries.vectors is gallery.vectors else _unit(queries.vectors[places]),
+        queries=normal[places] if queries.vectors is gallery.vectors else _unit(queries.vectors[places], asked),
         gallery=normal,
         query_ids=query_ids[places],
         gallery_ids=gallery_ids,
@@ -100,8 +101,14 @@ def code(queries: Labelled, gallery: Labelled) -> Coded:
     )
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
+def _unit(vectors: np.ndarray, ids: Sequence[str]) -> np.ndarray:
     # Rounding to float16 moves the length of a stored vector by up to 5e-4, which would reorder near ties.
     wide = vectors.astype(np.float32)
-    wide /= np.linalg.norm(wide, axis=1, keepdims=True)
+    lengths = np.linalg.norm(wide, axis=1, keepdims=True)
+    bad = np.flatnonzero(~((lengths[:, 0] > 0) & np.isfinite(lengths[:, 0])))
+    if len(bad):
+        raise InputError(
+            f"the vectors of {len(bad)} images, such as {ids[bad[0]]}, are zero or not finite; embed them again"
+        )
+    wide /= lengths
     return wide

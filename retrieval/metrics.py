@@ -172,21 +172,6 @@ def by_class(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.nda
     return classes, count, means
 
 
-def micro_and_macro(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Average what queries scored over all of them, and over classes of which each counts the same.
-
-    Args:
-        values: (n, m), what each query scored, m measures, n at least 1.
-        labels: (n,) the class of each query, any integers or strings.
-
-    Returns:
-        The mean over queries (micro) and the mean over classes of their means (macro), (m,) float64 each.
-    """
-    assert len(values)
-    _, _, means = by_class(values, labels)
-    return np.asarray(values.mean(axis=0, dtype=np.float64)), np.asarray(means.mean(axis=0))
-
-
 def _sums(ranks: Ranks, values: np.ndarray) -> np.ndarray:
     # Over the relevant images of each query: (offsets[-1],) → (n,). An empty run would give its neighbour's value.
     assert (ranks.relevant > 0).all()

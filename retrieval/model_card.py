@@ -3,10 +3,30 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any, Final
 
 from retrieval.errors import DamagedError
+
+PRETRAINING: Final = {
+    "in1k": "ImageNet-1k",
+    "in12k": "ImageNet-12k",
+    "in21k": "ImageNet-21k",
+    "in22k": "ImageNet-22k",
+    "lvd142m": "LVD-142M",
+    "lvd1689m": "LVD-1689M",
+    "sat493m": "SAT-493M",
+    "laion2b": "LAION-2B",
+    "laion400m": "LAION-400M",
+    "openai": "OpenAI's WebImageText",
+    "webli": "WebLI",
+    "merged2b": "Merged-2B",
+    "inat21": "iNaturalist 2021",
+    "jft": "JFT",
+    "dino": "ImageNet-1k without labels (DINO)",
+}
+"""What a part of a timm tag says of the pre-training data."""
 
 TRAINING: Final = "training"
 """What ``provenance`` of ``model.json`` holds where weights were trained here: how; it is not there otherwise."""
@@ -20,8 +40,10 @@ def model_card(folder: Path, digest: str) -> dict[str, Any]:
         digest: of the embedder.
 
     Returns:
-        ``digest``, ``backbone``, ``tag`` (timm's, which names the pre-training data), ``weights``, ``pooling``,
-        ``dim``, ``image_size`` (pixels of the network's input); None where the embedder does not say.
+        ``digest``, ``backbone``, ``tag`` (timm's; None for weights from a file, which may be any), ``weights``,
+        ``pretraining`` (data that the weights were trained on, as the tag says), ``pooling``, ``dim``, ``image_size``
+        (pixels of the network's input), ``trained`` (whether weights were trained here); None where the embedder does
+        not say.
 
     Raises:
         DamagedError: ``model.json`` is missing or damaged.
@@ -47,6 +69,13 @@ def read_description(folder: Path) -> dict[str, Any]:
     return description
 
 
+def pretraining_of(tag: str | None) -> str | None:
+    """Name the data that a timm tag says weights were trained on; None where it does not say."""
+    words = set(re.split(r"[._]", tag or "")[1:])
+    found = [name for mark, name in PRETRAINING.items() if mark in words]
+    return ", ".join(found) or None
+
+
 def is_trained(description: dict[str, Any]) -> bool:
     """Whether what ``model.json`` holds is that of an embedder that was trained here."""
     return bool(description.get("provenance", {}).get(TRAINING))
@@ -57,12 +86,25 @@ def card_of(description: dict[str, Any], digest: str) -> dict[str, Any]:
     architecture = description.get("architecture", {})
     preprocessing = description.get("preprocessing", {})
     provenance = description.get("provenance", {})
+    weights = provenance.get("weights")
+    # timm names a tag for any model it builds; weights from a file need not be those.
+    tag = None if str(weights).startswith("file ") else provenance.get("tag")
     return {
         "digest": digest,
         "backbone": architecture.get("backbone"),
-        "tag": provenance.get("tag"),
-        "weights": provenance.get("weights"),
+        "tag": tag,
+        "weights": weights,
+        "pretraining": pretraining_of(tag),
+        "trained": is_trained(description),
         "pooling": architecture.get("pooling"),
         "dim": architecture.get("dim"),
         "image_size": preprocessing.get("height"),
     }
+
+
+def name_of(card: dict[str, Any]) -> str:
+    """Name an embedder in a line: its timm tag, or its backbone and where its weights came from."""
+    if card.get("tag"):
+        return str(card["tag"])
+    weights = card.get("weights")
+    return f"{card.get('backbone')}" + (f" (weights from the {weights})" if weights else "")

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from retrieval.evaluation import measures
 from retrieval.ranks import NEVER, Ranks
+from retrieval.recognition import NOWHERE, TOP
 from retrieval.report import QUERIES_SCHEMA, Gain
 from retrieval.uncertainty import paired_permutation
 
@@ -34,8 +35,8 @@ def scores(table: pa.Table, names: Sequence[str]) -> dict[str, np.ndarray]:
         names: the report's figures, which say for which K.
     """
     if not set(QUERIES_SCHEMA.names) <= set(table.column_names):
-        place = table.column("place").to_numpy()
-        return {f"Top-{k} accuracy": (place <= k).astype(np.float64) for k in (1, 5)}
+        place = table.column("place").combine_chunks().fill_null(NOWHERE).to_numpy()
+        return {f"Top-{k} accuracy": (place <= k).astype(np.float64) for k in TOP}
     found = [match for name in names if (match := AT_K.fullmatch(name))]
     of, values = measures(ranks_of(table), [int(match[2]) for match in found], found[0][1])
     return {name: values[:, at] for at, name in enumerate(of)}

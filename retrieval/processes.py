@@ -1,4 +1,8 @@
-"""Work shared out among the processes of a torch.distributed run, one GPU a process, and gathered by all of them."""
+"""Work shared out among the processes of a torch.distributed run, one GPU a process, and gathered by all of them.
+
+For evaluating within a run that has a process group, such as training: the command line starts none. A process that
+fails leaves the others waiting for as long as the process group was told to.
+"""
 
 from __future__ import annotations
 

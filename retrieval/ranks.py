@@ -13,6 +13,9 @@ from retrieval.full_ranking import FullRanking
 from retrieval.neighbours import Budget, check_integers, check_vectors, torch_device
 from retrieval.shortlist import Gallery
 
+MOST: Final = 1 << 28
+"""Right images of all queries together: some 60 bytes each until the report is written, 16 GB."""
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -71,12 +74,13 @@ def relevant_ranks(
         query_ids: (n,) integers.
         gallery_ids: (m,) integers, none negative, none twice.
         device: "cpu", "cuda" or "cuda:N"; "auto" takes CUDA where torch is in memory already and sees it.
-        budget: working memory beside the arguments and the answer, and threads.
+        budget: working memory beside the arguments and the answer, and threads. The answer has 16 bytes for each right
+            image of each query.
         progress: called with queries done and queries in all.
 
     Raises:
         InputError: vectors that are not (n, d) float16 or float32, of two dimensions d, or not finite; labels or ids
-            that do not fit; a device that is not there.
+            that do not fit; more than ``MOST`` right images; a device that is not there.
     """
     check_vectors(queries, "queries")
     check_vectors(gallery, "gallery")
@@ -96,6 +100,11 @@ def relevant_ranks(
     own = positions_of(query_ids, gallery_ids)
     relevance = _Relevance(query_labels, gallery_labels, own)
     offsets = np.concatenate([[0], np.cumsum(relevance.counts)])
+    if offsets[-1] > MOST:
+        raise InputError(
+            f"{n:,} queries have {offsets[-1]:,} right images in all, more than the {MOST:,} whose ranks fit in memory; "
+            "ask with fewer queries, or by finer classes"
+        )
     found = Ranks(
         offsets,
         np.empty(offsets[-1], np.int64),

@@ -13,7 +13,6 @@ from retrieval.classification import (
     knn_vote,
     precision_recall_f1,
     predict,
-    top_k_accuracy,
 )
 from retrieval.evaluation import Question, class_rows, figures_of, nearest
 from retrieval.labelled import Labelled, code
@@ -24,6 +23,8 @@ VOTERS: Final = 20
 """Nearest training images that vote, as in DINO's evaluation (Caron et al., ICCV 2021)."""
 NUMBERS: Final = 1 << 22  # of votes at a time: 32 MiB
 CONFUSED: Final = 50
+TOP: Final = (1, 5)
+NOWHERE: Final = int(np.iinfo(np.int64).max)
 
 PREDICTIONS_SCHEMA: Final = pa.schema(
     [
@@ -33,8 +34,9 @@ PREDICTIONS_SCHEMA: Final = pa.schema(
         # the most probable class, and the share of the vote that it has
         pa.field("predicted", pa.string(), nullable=False),
         pa.field("confidence", pa.float64(), nullable=False),
-        # how many classes have more of the vote than the right one, plus one
-        pa.field("place", pa.int64(), nullable=False),
+        # the place of the right class by its share of the vote, from 1, equal shares in the order of the labels;
+        # null: it has no vote
+        pa.field("place", pa.int64()),
     ]
 )
 """A measured query a row, ascending by id: enough to compute the confusion and every figure again."""
@@ -70,26 +72,26 @@ def recognise(
     codes = np.where(neighbours >= 0, coded.gallery_codes[neighbours], -1)
     classes, n = len(coded.names), len(codes)
     predicted, confidence, place = np.empty(n, np.int64), np.empty(n), np.empty(n, np.int64)
-    hits = np.empty((n, 2), np.bool_)
     step = max(1, NUMBERS // classes)
     for start in range(0, n, step):
         some = slice(start, start + step)
         votes = knn_vote(codes[some], similarities[some], classes)
         predicted[some], confidence[some] = predict(votes), votes.max(axis=1)
-        hits[some] = top_k_accuracy(votes, coded.query_codes[some], (1, 5))
         own = np.take_along_axis(votes, coded.query_codes[some][:, None], axis=1)
-        place[some] = 1 + (votes > own).sum(axis=1)
+        earlier = (votes == own) & (np.arange(classes) < coded.query_codes[some][:, None])
+        # A class that nobody voted for is at no place: it is not recognised for coming early in the alphabet.
+        place[some] = np.where(own[:, 0] > 0, 1 + ((votes > own) | earlier).sum(axis=1), NOWHERE)
     # Ten thousand classes would make a matrix of 800 MB, so only those that occur are counted.
     seen, small = np.unique(np.concatenate([predicted, coded.query_codes]), return_inverse=True)
     confused = confusion(small[:n], small[n:], len(seen))
     means = precision_recall_f1(confused)
-    values = hits.astype(np.float64)
-    figures = figures_of(["Top-1 accuracy", "Top-5 accuracy"], values, coded.query_codes)
+    values = np.stack([place <= k for k in TOP], axis=1).astype(np.float64)
+    figures = figures_of([f"Top-{k} accuracy" for k in TOP], values, coded.query_codes)
     for name, micro, macro in zip(
         ("Precision", "Recall", "F1"), means.micro.tolist(), means.macro.tolist(), strict=True
     ):
         figures.append(Figure(name, micro, None, None, macro, None))
-    calibration = calibration_error(np.minimum(confidence, 1.0), hits[:, 0])
+    calibration = calibration_error(np.minimum(confidence, 1.0), place == 1)
     wrong = confused * (1 - np.eye(len(seen), dtype=np.int64))
     most = [at for at in np.argsort(-wrong, axis=None, kind="stable")[:CONFUSED].tolist() if wrong.ravel()[at]]
     names = [coded.names[at] for at in seen.tolist()]
@@ -100,7 +102,7 @@ def recognise(
             labels,
             [coded.names[at] for at in predicted.tolist()],
             confidence,
-            place,
+            pa.array(place, pa.int64(), mask=place == NOWHERE),
         ],
         schema=PREDICTIONS_SCHEMA,
     )

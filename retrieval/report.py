@@ -21,7 +21,7 @@ QUERIES_SCHEMA: Final = pa.schema(
         # images that its ranking has, the query itself left out
         pa.field("candidates", pa.int64(), nullable=False),
         # ranks of all images of its class, ascending from 1; null: an approximate search did not return it
-        pa.field("ranks", pa.list_(pa.int64()), nullable=False),
+        pa.field("ranks", pa.large_list(pa.int64()), nullable=False),
         # the image at rank 1, its class (null: unlabelled) and cosine similarity
         pa.field("nearest", pa.string(), nullable=False),
         pa.field("nearest_label", pa.string()),
@@ -149,6 +149,12 @@ class Pair:
     similarity: float
 
     @property
+    def leaking(self) -> bool:
+        """Whether the two stand in different parts."""
+        first, _, second = self.where.partition("/")
+        return first != second
+
+    @property
     def conflicting(self) -> bool:
         """Whether the two have different labels; no label, "", conflicts with none."""
         return self.labels[0] != self.labels[1] and "" not in self.labels
@@ -178,8 +184,11 @@ class Report:
         hubs: the images that appear too often among the ``hub_k`` nearest, most often first.
         hub_k: how many nearest the hubs are counted among.
         points: the embedding map; empty where it was not drawn.
-        pairs: the same picture twice; leakage and conflicting labels first.
+        pairs: the same picture twice; leakage and conflicting labels first, candidates last.
         pairs_left_out: pairs beyond those listed.
+        leaks: how many of all pairs of the same bytes stand in different parts.
+        conflicts: how many of all pairs of the same bytes have different labels.
+        candidates: how many of all pairs are nearly the same vector under different labels.
         frozen: figures of the same backbone with nothing trained; None for an embedder that is itself frozen.
         gains: figures less the frozen ones, paired by query.
         frozen_note: why there is no frozen row beside a trained embedder, or the tag of the frozen one.
@@ -208,6 +217,9 @@ class Report:
     points: Sequence[Point] = ()
     pairs: Sequence[Pair] = ()
     pairs_left_out: int = 0
+    leaks: int = 0
+    conflicts: int = 0
+    candidates: int = 0
     frozen: Sequence[Figure] | None = None
     gains: Sequence[Gain] = ()
     frozen_note: str | None = None

@@ -12,10 +12,11 @@ from retrieval.report import Pair
 SAME: Final = "same bytes"
 NEARLY: Final = "nearly the same vector"
 NEAR: Final = 0.97
-"""Cosine similarity from which two pictures of different classes or parts may be one, saved or cut anew. Of the
-cars, by the bundled embedder, all pairs above it are."""
+"""Cosine similarity from which two pictures of different classes may be one, saved or cut anew: candidates, as the
+embedder sees them. Of the cars, by the bundled embedder, all pairs above it are."""
 WITHIN: Final = 8
-"""Members of a group of equal pictures that are paired with each other; of larger groups each with the first."""
+"""Members of a group of equal pictures that are paired with each other; of larger groups the first of each part and
+label with all others."""
 
 
 def same_bytes(
@@ -35,10 +36,11 @@ def same_bytes(
             groups[digest].append(place)
     found = []
     for places in groups.values():
-        pairs: Iterable[tuple[int, int]] = (
-            combinations(places, 2) if len(places) <= WITHIN else ((places[0], other) for other in places[1:])
-        )
-        for first, second in pairs:
+        pairs = set(combinations(places, 2))
+        if len(places) > WITHIN:
+            heads = {(parts[place], labels[place]): place for place in reversed(places)}.values()
+            pairs = {(min(head, other), max(head, other)) for head in heads for other in places if other != head}
+        for first, second in sorted(pairs):
             if (ids[first], parts[first]) != (ids[second], parts[second]):
                 where = f"{parts[first]}/{parts[second]}"
                 names = (labels[first] or "", labels[second] or "")
@@ -47,10 +49,9 @@ def same_bytes(
 
 
 def in_order(pairs: Iterable[Pair]) -> list[Pair]:
-    """Sort pairs, what harms a number most first: across parts, then contradicting labels, then the rest."""
+    """Sort pairs, what harms a number most first: the same bytes across parts, with other labels, then the rest."""
 
     def key(pair: Pair) -> tuple[bool, bool, bool, float, str, str]:
-        first, _, second = pair.where.partition("/")
-        return (not pair.conflicting, first == second, pair.kind != SAME, -pair.similarity, pair.first, pair.second)
+        return (pair.kind != SAME, not pair.leaking, not pair.conflicting, -pair.similarity, pair.first, pair.second)
 
     return sorted(pairs, key=key)

@@ -76,7 +76,7 @@ def _pairs(path: Path) -> list[tuple[int, re.Match[str]]]:
         if match is None:
             raise damaged(path, number, f"is not `{_FORM}`")
         pairs.append((number, match))
-    if len(pairs) < int(numbered[0][1]):
+    if len(pairs) != int(numbered[0][1]):
         raise damaged(path, numbered[-1][0], f"is the last, and line 1 says that {numbered[0][1]} pairs follow")
     return pairs
 

@@ -109,7 +109,12 @@ def _unpacked(source: _Bytes, room: int) -> Iterator[tuple[int, bytes]]:
             raise ValueError("it unpacks to more than any official list has")
         if not packed.eof:
             raise ValueError("it ends too early")
-        yield from _unpacked(_Bytes(plain, source.order, source.depth + 1), room)
+        inside = _Bytes(plain, source.order, source.depth + 1)
+        while inside.left >= 8:
+            element = inside.element()
+            if element[0] == _PACKED:  # each would have the whole room again
+                raise ValueError("a packed variable inside a packed one")
+            yield element
 
 
 def _matrix(source: _Bytes) -> tuple[str, Any]:
@@ -143,8 +148,10 @@ def _matrix(source: _Bytes) -> tuple[str, Any]:
         stored = source.numbers()
         if len(stored) != count:
             raise ValueError("an array of another length than it says")
+        # Small whole numbers that are stored for wide ones stay small, or a list would grow eightfold beyond the limit.
+        wider = np.dtype(_NUMBERS[kind]).itemsize > stored.itemsize
         with np.errstate(invalid="ignore"):
-            value = stored.astype(_NUMBERS[kind])
+            value = stored.copy() if wider else stored.astype(_NUMBERS[kind])
     else:
         raise ValueError("a variable that is neither numbers nor text, cells or structs")
     value = value.reshape([length for length in shape if length != 1], order="F")

@@ -18,8 +18,8 @@ Part = Literal["train", "val", "test", "query", "gallery"]
 PARTS: Final[tuple[Part, ...]] = ("train", "val", "test", "query", "gallery")
 """``test`` is query and gallery at once in retrieval; in classification it is asked against ``train``."""
 
-SHOWN: Final = 5
-"""Files, or classes, that a difference names before it only counts."""
+SHOWN: Final = 20
+"""Files, or classes, that a difference names before it only counts; a report that is made anyway has all of them."""
 
 SPLIT_SCHEMA: Final = pa.schema(
     [

@@ -12,7 +12,7 @@ import pytest
 
 from indexer import evaluation, faiss_index
 from indexer.catalogue import Catalogue
-from indexer.evaluation import evaluate_catalogue, worst_pairs
+from indexer.evaluation import evaluate_catalogue, with_pairs
 from indexer.index import INDEX_KINDS, VectorIndex
 from indexer.ingest import ingest
 from retrieval import images
@@ -22,6 +22,7 @@ from retrieval.manifest import read_manifest
 from retrieval.report import QUERIES_SCHEMA, Pair
 from tests.conftest import draw_pictures
 from tests.embedders import ColourEmbedder
+from tests.indexer.reports import sample_report
 
 LOOKED = Question("", "", findings=True)
 IVF = "IVF4,Flat"
@@ -147,10 +148,16 @@ def test_pairs_beyond_the_most_are_counted(monkeypatch: pytest.MonkeyPatch) -> N
     same = [Pair("a", "b", "test/test", ("x", "x"), "same bytes", 1.0)]
     near = [
         Pair("b", "a", "test/test", ("x", "x"), "nearly the same vector", 0.99),  # known by its bytes
-        Pair("c", "d", "train/test", ("x", "x"), "nearly the same vector", 0.98),
+        Pair("c", "d", "query/gallery", ("x", "y"), "nearly the same vector", 0.98),
         Pair("e", "f", "test/test", ("x", "y"), "nearly the same vector", 0.97),
     ]
-    assert worst_pairs(same, near) == ([near[2], near[1]], 1)
+    report = with_pairs(replace(sample_report(), pairs=near), same)
+    assert (report.pairs, report.pairs_left_out) == ([same[0], near[1]], 1)
+    assert (report.leaks, report.conflicts, report.candidates) == (0, 0, 2)
+    leaks = [Pair(f"l{at}", f"m{at}", "train/test", ("x", "x"), "same bytes", 1.0) for at in range(5)]
+    clashes = [Pair(f"n{at}", f"o{at}", "train/train", ("x", "y"), "same bytes", 1.0) for at in range(5)]
+    report = with_pairs(replace(sample_report(), pairs=[]), clashes + leaks)
+    assert [pair.where for pair in report.pairs] == ["train/test"] * 2 and (report.leaks, report.conflicts) == (5, 5)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from indexer.catalogue import Catalogue
 from indexer.evaluation import evaluate_catalogue
 from indexer.ingest import ingest
-from retrieval.errors import EmbedderError
+from retrieval.errors import BusyError, EmbedderError
 from retrieval.manifest import read_manifest
 from retrieval.model_card import is_trained
 from tests.conftest import draw_pictures
@@ -69,6 +69,12 @@ def test_images_that_are_gone_are_told_in_place_of_the_row(tmp_path: Path, embed
         def refused() -> ColourEmbedder:
             raise EmbedderError("the weights could not be fetched")
 
+        def busy() -> ColourEmbedder:
+            raise BusyError("another process is writing")
+
+        # What was measured is not lost over what stands beside it.
+        told = evaluate_catalogue(made, frozen=busy).report
+        assert "another process is writing" in told.frozen_note and told.figures
         assert "the weights could not be fetched" in evaluate_catalogue(made, frozen=refused).report.frozen_note
         assert evaluate_catalogue(made).report.frozen_note is None
 

@@ -292,7 +292,7 @@ def test_the_frozen_backbone_stands_beside(birds: Path, tmp_path: Path, embedder
     assert report.frozen == alone.figures
     assert [figure.name for figure in report.frozen or ()] == [figure.name for figure in report.figures]
     assert report.frozen != report.figures
-    assert report.frozen_note == f"colours, digest {untrained.digest[:12]}"
+    assert report.frozen_note == f"colours, {untrained.dim} dimensions, digest {untrained.digest[:12]}"
     assert any("frozen" in text for text in said)
     of = {figure.name: figure.value for figure in report.figures}
     before = {figure.name: figure.value for figure in report.frozen or ()}

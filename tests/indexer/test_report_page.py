@@ -18,6 +18,7 @@ from indexer.report_page import report_page
 from indexer.report_words import meanings, percent, text
 from retrieval.errors import NotFoundError
 from retrieval.report import Classification, ClassRow, Figure, Pair, Point, Report
+from retrieval.twins import in_order
 from tests.indexer.reports import drawn_images, drawn_picture, sample_report
 
 VOID = {"meta", "link", "img", "br"}
@@ -228,14 +229,16 @@ def test_leaks_and_conflicts_come_first():
     plain = [Pair(f"a{at}", f"b{at}", "test/test", ("x", "x"), "same bytes", 1.0) for at in range(3)]
     leak = Pair("a8", "b8", "train/test", ("x", "x"), "same bytes", 1.0)
     clash = Pair("a9", "b9", "test/test", ("x", "y"), "nearly the same vector", 0.987)
-    page = report_page(replaced(sample_report(), pairs=[*plain, leak, clash], pairs_left_out=7), drawn_picture())
+    counts = {"pairs_left_out": 7, "leaks": 1, "conflicts": 0, "candidates": 3}
+    report = replaced(sample_report(), pairs=in_order([*plain, clash, leak]), **counts)
+    page = report_page(report, drawn_picture())
     part = page[page.index('id="duplicates"') :]
-    assert [part.index(f">{id}<") for id in ("a8", "a9", "a0", "a1", "a2")] == sorted(
-        part.index(f">{id}<") for id in ("a8", "a9", "a0", "a1", "a2")
+    assert [part.index(f">{id}<") for id in ("a8", "a0", "a1", "a2", "a9")] == sorted(
+        part.index(f">{id}<") for id in ("a8", "a0", "a1", "a2", "a9")
     )
     assert part.count(">leak<") == 1 and part.count(">labels differ<") == 1
-    said = "12 pairs of images are the same picture, or nearly. Of the 5 in the report, 1 stands on both sides"
-    assert said in words(page)
+    assert "9 pairs of images have the same bytes; 1 stands on both sides" in words(page)
+    assert "3 pairs with different labels have other bytes" in words(page)
 
 
 def test_many_classes_stay_small_and_quick():

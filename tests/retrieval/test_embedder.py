@@ -18,7 +18,7 @@ from PIL import Image
 from retrieval.backbones import BUNDLED, Preprocessing, build_backbone, load_backbone
 from retrieval.embedder import Embedder, choose_device
 from retrieval.errors import DamagedError, EmbedderError, InputError
-from retrieval.model_card import model_card
+from retrieval.model_card import card_of, model_card, name_of, pretraining_of
 from retrieval.pooling import POOLINGS
 
 TINY = "test_efficientnet"
@@ -332,6 +332,10 @@ def test_the_card_names_what_a_number_must_carry(tiny: Embedder, tmp_path: Path)
     assert card["backbone"] == TINY
     assert card["dim"] == tiny.dim
     assert card["digest"] == tiny.digest
-    assert card["tag"].startswith(TINY)
+    assert card["tag"] is None and card["weights"].startswith("file ")  # timm's tag says nothing of a file
+    assert name_of(card) == f"{TINY} (weights from the {card['weights']})"
+    default = card_of({"provenance": {"tag": "vit_small_patch16_224.augreg_in21k_ft_in1k", "weights": "hub"}}, "0")
+    assert default["pretraining"] == "ImageNet-1k, ImageNet-21k" and name_of(default) == default["tag"]
+    assert pretraining_of("resnet50.some_tag") is None and pretraining_of(None) is None
     with pytest.raises(DamagedError, match="missing or damaged"):
         model_card(tmp_path / "nowhere", "0")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +41,28 @@ def test_matlab_files_are_read_as_by_scipy(packed: bool, tmp_path: Path) -> None
             matlab_numbers(wrong, path)
     with pytest.raises(ProtocolError, match="no text"):
         matlab_texts(ours["row"], path)
+
+
+def element(kind: int, body: bytes) -> bytes:
+    return struct.pack("<II", kind, len(body)) + body
+
+
+def test_what_unpacks_to_more_than_its_room_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.mat"
+    head = b"MATLAB 5.0".ljust(124) + b"\0\1IM"
+    bomb = element(15, zlib.compress(bytes(64 * 2**20)))
+    path.write_bytes(head + bomb)
+    with pytest.raises(ProtocolError, match="unpacks to more"):
+        matlab(path)
+    path.write_bytes(head + element(15, zlib.compress(element(15, zlib.compress(bytes(1000))))))
+    with pytest.raises(ProtocolError, match="inside a packed one"):
+        matlab(path)
+
+
+def test_small_numbers_of_a_wide_type_stay_small(tmp_path: Path) -> None:
+    savemat(tmp_path / "a.mat", {"wide": np.ones((1, 100_000))}, do_compression=True)
+    numbers = matlab(tmp_path / "a.mat")["wide"]
+    assert numbers.nbytes <= 8 * 100_000 and numbers.sum() == 100_000
 
 
 @pytest.mark.parametrize("packed", [True, False])

@@ -17,7 +17,6 @@ from retrieval.metrics import (
     by_class,
     cmc,
     map_at_r,
-    micro_and_macro,
     ndcg,
     precision_at_k,
     r_precision,
@@ -156,11 +155,6 @@ def test_means_are_those_of_a_plain_loop(seed: int, queries: int, words: bool) -
         rows = [row for row, label in zip(values.tolist(), labels, strict=True) if label == name]
         assert count == len(rows)
         np.testing.assert_allclose(mean, [math.fsum(column) / len(rows) for column in np.transpose(rows)], **CLOSE)
-    micro, macro = micro_and_macro(values, labels)
-    np.testing.assert_allclose(micro, [math.fsum(column) / queries for column in values.T.tolist()], **CLOSE)
-    np.testing.assert_allclose(macro, [math.fsum(column) / len(classes) for column in means.T.tolist()], **CLOSE)
-    # Truths count like numbers.
-    np.testing.assert_allclose(micro_and_macro(values > 0.5, labels)[0], (values > 0.5).sum(axis=0) / queries, **CLOSE)
 
 
 def test_a_query_without_a_relevant_image_is_a_mistake_of_the_caller() -> None:

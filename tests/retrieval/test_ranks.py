@@ -36,7 +36,7 @@ def problems(draw):
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     m, n, d = draw(st.integers(1, 60)), draw(st.integers(1, 20)), draw(st.sampled_from([1, 3, 16, 130, 257]))
     gallery = rng.standard_normal((m, d)).astype(np.float32)
-    kind = draw(st.sampled_from(["random", "tied", "duplicated", "nearly"]))
+    kind = draw(st.sampled_from(["random", "tied", "duplicated", "nearly", "short"]))
     if kind == "tied":
         gallery = np.sign(gallery)
     elif kind == "duplicated":
@@ -44,6 +44,8 @@ def problems(draw):
     elif kind == "nearly":  # as close as float32 can tell apart, or not
         gallery = gallery[:1] + rng.integers(-2, 3, (m, d)).astype(np.float32) * np.float32(2**-23)
     gallery /= np.linalg.norm(gallery, axis=1, keepdims=True)
+    if kind == "short":  # down to nothing
+        gallery *= np.float32(10.0) ** -rng.integers(0, 60, (m, 1)).astype(np.float32)
     classes = draw(st.sampled_from([1, 2, 7, 100]))
     labels = (rng.pareto(1, m) % classes).astype(np.int64) - draw(st.booleans())
     ids = rng.permutation(1000)[:m]

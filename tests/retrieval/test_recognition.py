@@ -11,6 +11,7 @@ from sklearn.metrics import f1_score, precision_score, recall_score
 from retrieval.errors import InputError
 from retrieval.evaluation import Question
 from retrieval.labelled import Labelled
+from retrieval.pairing import scores as scores_of
 from retrieval.recognition import PREDICTIONS_SCHEMA, VOTERS, recognise
 
 QUESTION = Question("t", "p", task="classification")
@@ -47,7 +48,8 @@ def test_votes_figures_and_table_equal_the_plain_way() -> None:
         truth.append(label)
         predicted.append(best)
         confidences.append(shares[best])
-        places.append(1 + sum(share > shares[label] for share in shares.values()))
+        better = sorted((name for name in classes if shares[name] > 0), key=lambda name: (-shares[name], name))
+        places.append(better.index(label) + 1 if label in better else None)
     assert report.queries == len(truth) and report.left_out == 150 - len(truth) > 0
     by_id = {row["id"]: row for row in table.to_pylist()}
     measured = [id for id, label in zip(test.ids, test.labels, strict=True) if label in train.labels]
@@ -56,6 +58,13 @@ def test_votes_figures_and_table_equal_the_plain_way() -> None:
     assert [by_id[id]["place"] for id in measured] == places
     assert [by_id[id]["confidence"] for id in measured] == pytest.approx(confidences, abs=1e-5)
     assert report.figure("Top-1 accuracy").value == pytest.approx(np.mean(np.equal(truth, predicted)))
+    assert None in places  # a class that nobody voted for
+    top = [place is not None and place <= 5 for place in places]
+    assert report.figure("Top-5 accuracy").value == pytest.approx(np.mean(top))
+    by_query = scores_of(table, [])
+    assert {name: values.mean() for name, values in by_query.items()} == pytest.approx(
+        {figure.name: figure.value for figure in report.figures if "accuracy" in figure.name}
+    )
     scores = {"Precision": precision_score, "Recall": recall_score, "F1": f1_score}
     for name, score in scores.items():
         macro = score(truth, predicted, average="macro", zero_division=0)
@@ -66,6 +75,16 @@ def test_votes_figures_and_table_equal_the_plain_way() -> None:
     assert sum(n for *_, n in report.classification.bins) == len(truth)
     assert 0 <= report.classification.calibration_error <= 1
     assert "20 nearest training images" in report.protocol
+
+
+def test_a_class_that_nobody_voted_for_is_not_among_the_first_five() -> None:
+    train = Labelled(np.ones((30, 2), np.float32), [f"t{i}" for i in range(30)], ["z"] * 28 + ["a", "b"])
+    train.vectors[28:] = [[-1, 0], [0, -1]]
+    test = Labelled(np.ones((4, 2), np.float32), list("efgh"), ["a", "b", "a", "z"])
+    report, table = recognise(test, train, question=QUESTION, embedder={})
+    assert report.figure("Top-1 accuracy").value == report.figure("Top-5 accuracy").value == 0.25
+    assert table.column("place").to_pylist() == [None, None, None, 1]
+    assert scores_of(table, [])["Top-5 accuracy"].tolist() == [0, 0, 0, 1]
 
 
 def test_votes_are_counted_in_pieces_as_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,6 +36,13 @@ def test_an_image_without_a_label_contradicts_none() -> None:
     assert pair.labels == ("x", "") and not pair.conflicting
 
 
+def test_a_leak_in_a_large_group_is_told_between_any_two_parts() -> None:
+    parts = ["train"] * 2 + ["query"] * 4 + ["gallery"] * 4
+    pairs = same_bytes([f"i{at}" for at in range(10)], parts, ["x"] * 10, [b"1"] * 10)
+    assert {pair.where for pair in pairs} >= {"train/query", "train/gallery", "query/gallery"}
+    assert len({(pair.first, pair.second) for pair in pairs}) == len(pairs) < 30
+
+
 def test_what_spoils_a_number_most_comes_first() -> None:
     def pair(name: str, where: str, labels: tuple[str, str], kind: str = SAME, similarity: float = 1.0) -> Pair:
         return Pair(name, name + "'", where, labels, kind, similarity)
@@ -45,4 +52,4 @@ def test_what_spoils_a_number_most_comes_first() -> None:
     conflict = pair("3", "test/test", ("x", "y"))
     near = pair("4", "test/test", ("x", "y"), NEARLY, 0.98)
     worst = pair("5", "train/test", ("x", "y"))
-    assert in_order([harmless, near, leak, conflict, worst]) == [worst, conflict, near, leak, harmless]
+    assert in_order([harmless, near, leak, conflict, worst]) == [worst, leak, conflict, harmless, near]

@@ -163,7 +163,8 @@ def test_a_trained_embedder_stands_beside_itself_frozen(birds: Path, trained: Pa
     assert report["frozen"] == frozen["figures"]
     assert {gain["name"] for gain in report["gains"]} == figures(report).keys() - {"NMI", "AMI"}
     assert report["figures"] != frozen["figures"]
-    assert report["frozen_note"] == f"{frozen['embedder']['tag']}, digest {frozen['embedder']['digest'][:12]}"
+    card = frozen["embedder"]
+    assert report["frozen_note"] == f"{card['tag']}, {card['dim']} dimensions, digest {card['digest'][:12]}"
     read = read_report(Path("trained"))[0]
     assert read.frozen is not None and {f.name: f.value for f in read.frozen} == figures(frozen)
 
