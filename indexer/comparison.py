@@ -87,7 +87,8 @@ class Compared:
         lines = [self.title, self.protocol, *(f"WARNING: {warning}" for warning in self.warnings), ""]
         for place, side in enumerate(self.sides):
             card = side.embedder
-            what = f"{name_of(card)}, {card.get('dim')} dimensions"
+            what = f"{name_of(card)}, {card.get('pooling')} pooling, {card.get('dim')} dimensions"
+            what += f", vectors by {' and '.join(card['runtimes'])}" if card.get("runtimes") else ""
             runs = f", {side.runs} runs" if side.runs > 1 else ""
             lines.append(f"{_letter(place)}  {side.name}: {what}, digest {str(card.get('digest'))[:12]}{runs}")
         for figure, spread in self.spread.items():
@@ -114,7 +115,7 @@ class Compared:
             f"\n{it.queries:,} queries of {it.classes:,} classes, paired: each difference is this one less A.\n"
             "95 % interval by bootstrap over classes; p by exchanging the two for whole classes, two-sided, not "
             f"corrected for {len(self.rows)} rows;\n"
-            "resolves: the smallest true difference found in four of five trials."
+            "resolves: the smallest true difference that would be found in four of five trials (power 80 %)."
         )
         return "\n".join(lines)
 
@@ -168,7 +169,14 @@ def compare_reports(groups: Sequence[Sequence[Path]], *, every: bool = False) ->
             seeds = difference_over_seeds(*over) if paired_runs else None
             paired = paired_permutation(other, first, labels)
             rows.append(Row(name, place, float(first.mean()), float(other.mean()), paired, seeds))
-    return Compared(report.title, report.protocol, _warnings(reports), sides, spread, rows)
+    return Compared(
+        report.title,
+        report.protocol,
+        [*_warnings(reports), *(told for group in loaded for told in _of_runs(group))],
+        sides,
+        spread,
+        rows,
+    )
 
 
 def _check_same(
@@ -188,12 +196,6 @@ def _check_same(
             f"{path} and {other_path} were not measured on the same queries: {here:,} are only in the first, {there:,} "
             f"only in the second, {relabelled:,} have another label; evaluate both on one test set"
         )
-    missing = {figure.name for figure in report.figures} ^ {figure.name for figure in other.figures}
-    missing = {name for name in missing if "@" in name}
-    if missing:
-        raise InputError(
-            f"{path} and {other_path} have not the same K: {', '.join(sorted(missing))}; evaluate again with equal --k"
-        )
 
 
 def _warnings(reports: Sequence[tuple[Path, Report, pa.Table]]) -> list[str]:
@@ -206,6 +208,22 @@ def _warnings(reports: Sequence[tuple[Path, Report, pa.Table]]) -> list[str]:
             found.append(f"{path} searched {report.gallery:,} images, and the first {first.gallery:,}")
         if report.protocol != first.protocol:
             found.append(f"{path} was measured otherwise: {report.protocol}")
+        runtimes = [set(it.embedder.get("runtimes") or {}) for it in (report, first)]
+        if runtimes[0] != runtimes[1]:
+            found.append(f"{path} has vectors by {' and '.join(sorted(runtimes[0])) or 'nobody knows what'}")
+    return found
+
+
+def _of_runs(group: Sequence[tuple[Path, Report, pa.Table]]) -> list[str]:
+    """Say where the runs of one side are not runs of one thing."""
+    found = []
+    (first, report, _), *others = group
+    for path, other, _ in others:
+        if path.resolve() == first.resolve():
+            found.append(f"{path} is there twice, as if it were two runs")
+        same = ("backbone", "tag", "pooling", "dim", "image_size")
+        if [other.embedder.get(key) for key in same] != [report.embedder.get(key) for key in same]:
+            found.append(f"{first} and {path} are joined as runs of one thing, and are two: {name_of(other.embedder)}")
     return found
 
 

@@ -16,6 +16,7 @@ from indexer.embeds import Embeds
 from indexer.frozen_row import embed_again, with_frozen_row
 from indexer.index import INDEX_KINDS, check_spec, index_kind
 from indexer.pipeline import Outcome
+from indexer.report_pictures import PICTURE_SIZE
 from indexer.search import thumbnail
 from indexer.view import EXACT
 from retrieval import images
@@ -142,9 +143,9 @@ def evaluate_catalogue(
 
     def picture(id: str) -> bytes:
         if id not in sources or queries is None:
-            return thumbnail(catalogue, id)
+            return thumbnail(catalogue, id, size=PICTURE_SIZE)
         with ImageSource(queries.root) as source:
-            return images.thumbnail(source.read(sources[id]))
+            return images.thumbnail(source.read(sources[id]), size=PICTURE_SIZE)
 
     twins = same_bytes(ids, parts, labels, digests) if asked.findings else []
     # A query that is an item is left out of its own gallery, so it is no leak.

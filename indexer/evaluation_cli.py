@@ -80,10 +80,16 @@ def evaluate(
 ) -> None:
     """Measure a CATALOGUE, or an EMBEDDER by a published protocol, exactly and with intervals.
 
+    \b
+    lookalike evaluate shop --queries new-photos --out report
+    lookalike evaluate default --protocol cub --root CUB_200_2011
+
     EMBEDDER is the folder of one, a catalogue (its embedder is meant), a name of timm's, or "default".
 
     Recall@K is the share of queries with at least one image of their class among the K nearest, the query itself
-    excluded by id. Queries whose class has no other image are counted apart. Intervals are 95 %, over classes.
+    excluded by id. Queries whose class has no other image are counted apart. Intervals are 95 %, over classes; macro is
+    the mean over classes; resolves is the smallest true difference from another embedder that would show in four of
+    five trials. A protocol's report goes to reports/, a catalogue's only to --out.
     """
     if protocol == "list":
         return _list(as_json)
@@ -102,20 +108,32 @@ def evaluate(
         by = label if label != "label" else None
         of_catalogue = {"--queries": queries, "--through": through, "--by": by, **of_source, "--root": None}
         _refuse(of_catalogue, "is of a catalogue, and --protocol measures an embedder; leave one of them out")
-        from indexer.measuring import Run, check_root, find_task
+        from indexer.measuring import CLASSIFICATION, Run, check_root, find_task
+        from retrieval.runtimes import AUTO
 
         published, chosen, _ = find_task(protocol, task)
+        if ks and chosen == CLASSIFICATION:
+            raise click.UsageError("-k is of retrieval; classification has Top-1 and Top-5")
         root = reading["root"]
         if root is None:
             raise click.UsageError(f"--protocol {protocol} needs --root, the benchmark's folder. {published.layout}")
         check_root(published, root)
-        run = Run(task=task, boxes=boxes, anyway=anyway, ks=wanted, clusters=clusters, points=POINTS, device=device)
+        run = Run(
+            task=task,
+            boxes=boxes,
+            anyway=anyway,
+            ks=wanted,
+            clusters=clusters,
+            points=POINTS,
+            device=device,
+            runtime=None if runtime == AUTO else runtime,
+        )
         if out is not None:
             _ready(out)
         embedder = _embedder(target, weights, pooling, device, runtime)
         # Another embedder's report must not take this one's place, or there would be nothing to compare.
         out = out or Path("reports") / f"{protocol}-{chosen}-{embedder.digest[:8]}"
-        _ready(out)
+        _ready(out, published.title, embedder.digest)
         measured = _by_protocol(embedder, protocol, root, run, device, runtime)
     report = measured.report
     if out is not None:
@@ -174,7 +192,7 @@ def _list(as_json: bool) -> None:
         )
         return
     for name, it in PROTOCOLS.items():
-        click.echo(f"{name:20s} {it.title}; {', '.join(it.tasks)}\n{'':20s} {it.source}\n{'':20s} root: {it.layout}")
+        click.echo(f"{name:20s} {it.title}; {', '.join(it.tasks)}\n{'':20s} {it.source}\n{'':20s} {it.layout}")
 
 
 def _of_catalogue(
@@ -204,7 +222,7 @@ def _of_catalogue(
     with_report = out is not None
     with Catalogue.open(path, device=device, runtime=runtime) as opened:
         if out is not None:
-            _ready(out)
+            _ready(out, str(opened.about["name"]), opened.digest)
         question = Question(
             "", "", ks=ks or KS, clusters=clusters if with_report else bool(clusters),
             points=POINTS if with_report else 0, findings=with_report,
@@ -290,10 +308,10 @@ def _embedder(target: str, weights: Path | None, pooling: str | None, device: st
     return Embedder.create(name, weights=weights, pooling=pooling or "native", device=device, runtime=runtime)
 
 
-def _ready(out: Path) -> None:
+def _ready(out: Path, title: str | None = None, digest: str | None = None) -> None:
     from indexer.report_files import check_folder
 
-    check_folder(out)
+    check_folder(out, title=title, digest=digest)
 
 
 def _with_about(measured: Measured) -> Measured:
@@ -317,12 +335,15 @@ def _print(report: Report) -> None:
         click.echo("\nNON-STANDARD: this number does not compare with published ones")
         for difference in report.differences:
             click.echo(f"  - {difference}")
-    width = max(len(figure.name) for figure in report.figures)
+    named = {
+        figure.name: figure.name + ("" if figure.unit == "share" else f", {figure.unit}") for figure in report.figures
+    }
+    width = max(map(len, named.values()))
     beside = {figure.name: figure for figure in report.frozen or ()}
-    heading = f"{'':{width}s}            95 % interval      per class   resolves"
+    heading = f"{'':{width}s}            95 % interval          macro   resolves"
     click.echo(f"\n{heading}{'     frozen     gain' if beside else ''}")
     for figure in report.figures:
-        click.echo(_line(figure, beside.get(figure.name), width).rstrip())
+        click.echo(_line(figure, named[figure.name], beside.get(figure.name), width).rstrip())
     if report.frozen_note:
         click.echo(f"frozen: {report.frozen_note}")
     if report.classification is not None:
@@ -346,16 +367,14 @@ def _print(report: Report) -> None:
         )
 
 
-def _line(figure: Figure, frozen: Figure | None, width: int) -> str:
+def _line(figure: Figure, name: str, frozen: Figure | None, width: int) -> str:
     def show(value: float | None, form: str = "7.2%") -> str:
         if value is None:
             return f"{'-':>7s}"
         return f"{value:7.2f}" if figure.unit != "share" else format(value, form)
 
     ends = f"{show(figure.low)} to {show(figure.high)}" if figure.low is not None else f"{'-':>18s}"
-    line = (
-        f"{figure.name:{width}s}   {show(figure.value)}   {ends}    {show(figure.macro)}    {show(figure.resolvable)}"
-    )
+    line = f"{name:{width}s}   {show(figure.value)}   {ends}    {show(figure.macro)}    {show(figure.resolvable)}"
     if frozen is not None:
         line += f"    {show(frozen.value)}  {show(figure.value - frozen.value, '+7.2%')}"
     return line

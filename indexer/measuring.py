@@ -18,7 +18,9 @@ from indexer.embeds import Embeds
 from indexer.evaluation import Measured, Progress, with_pairs
 from indexer.frozen_row import with_frozen_row
 from indexer.pipeline import Outcome
+from indexer.report_pictures import PICTURE_SIZE
 from retrieval import images
+from retrieval.conversions import cache_folder
 from retrieval.datasets.cuts import CutSource
 from retrieval.datasets.protocol import Protocol, Task, differences
 from retrieval.datasets.protocols import PROTOCOLS
@@ -26,7 +28,7 @@ from retrieval.errors import ImageError, InputError, NotFoundError, ProtocolErro
 from retrieval.evaluation import Question, evaluate
 from retrieval.labelled import Labelled
 from retrieval.recognition import recognise
-from retrieval.report import Report
+from retrieval.report import NON_STANDARD, Report
 from retrieval.twins import same_bytes
 
 SOME: Final = 5
@@ -46,6 +48,7 @@ class Run:
         points: of the embedding map, 0 for none.
         cache: where vectors are kept; None: in the user's cache folder.
         device: where neighbours are computed.
+        runtime: what computes the vectors, where it was named: its vectors are then kept apart from all others.
     """
 
     task: str | None = None
@@ -56,6 +59,14 @@ class Run:
     points: int = 1500
     cache: Path | None = None
     device: str = "cpu"
+    runtime: str | None = None
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the vectors are, None for the usual place."""
+        if self.runtime is None:
+            return self.cache
+        return (self.cache or cache_folder() / "vectors") / self.runtime
 
 
 def find_task(name: str, task: str | None) -> tuple[Protocol, str, Task]:
@@ -139,7 +150,7 @@ def measure_protocol(
         refused = [(split.ids[outcome.position], outcome.reason) for outcome in outcomes if outcome.reason is not None]
         told = [*found, _unusable(refused)] if refused else found
         _check(name, root, told, anyway=run.anyway)
-        title = f"{question.title}{' (non-standard)' if told else ''}"
+        title = f"{question.title}{NON_STANDARD if told else ''}"
         queries, gallery = split.sides(outcomes, vectors)
         asked = replace(question, title=title, differences=told)
         if chosen == CLASSIFICATION:
@@ -151,9 +162,9 @@ def measure_protocol(
         if report.left_out:
             told = [*told, f"{report.left_out:,} queries have no right image in the gallery, and are not in the mean"]
             _check(name, root, told, anyway=run.anyway)
-            report = replace(report, title=f"{question.title} (non-standard)", differences=told)
+            report = replace(report, title=question.title + NON_STANDARD, differences=told)
         used = pa.array([outcome.sha256 for outcome in outcomes if outcome.reason is None], pa.binary())
-        runtimes = own_cache(embedder, run.cache).runtimes(used)
+        runtimes = own_cache(embedder, run.folder).runtimes(used)
         return replace(report, rejected=refused, embedder={**card, "runtimes": runtimes}), table, outcomes
 
     report, table, outcomes = answer(embedder, question, card)
@@ -250,14 +261,17 @@ def _embed(
         progress(outcome.position + 1, len(split.uris), refused)
 
     with CutSource(split.root) as source:
-        return embed_apart(source, split.uris, embedder, folder=run.cache, progress=on_done, notice=notice)
+        return embed_apart(source, split.uris, embedder, folder=run.folder, progress=on_done, notice=notice)
 
 
 def _all_images(
     split: _Split, outcomes: Sequence[Outcome]
 ) -> tuple[list[str], list[str], list[str | None], list[bytes | None]]:
     """Ids, parts, labels and SHA-256 of every image of the benchmark, those of training included."""
-    known: dict[str, bytes | None] = {uri: outcome.sha256 for uri, outcome in zip(split.uris, outcomes, strict=True)}
+    known: dict[str, bytes | None] = {
+        uri: outcome.sha256 if outcome.reason is None else None
+        for uri, outcome in zip(split.uris, outcomes, strict=True)
+    }
     others = [uri for uri in dict.fromkeys(split.all_uris) if uri not in known]
     with CutSource(split.root) as source:
         for uri, data in zip(others, source.read_many(others), strict=True):
@@ -277,7 +291,7 @@ class Pictures:
     def __init__(self, root: Path, uris: dict[str, str]) -> None:
         self._root, self._uris = root, uris
 
-    def __call__(self, id: str, size: int = 256) -> bytes:
+    def __call__(self, id: str, size: int = PICTURE_SIZE) -> bytes:
         """Give a JPEG; raises ImageError or NotFoundError."""
         if id not in self._uris:
             raise NotFoundError(f"there is no image {id}")

@@ -63,12 +63,13 @@ def progress_bar(what: str, unit: str = "images") -> Iterator[Callable[[int, int
             bar = tqdm(
                 desc=what, unit=f" {unit}", total=total, mininterval=interval, maxinterval=interval, dynamic_ncols=True
             )
-        if done < bar.n:  # a second round
-            bar.reset(total)
         bar.total = total
         if refused:
             bar.set_postfix(rejected=refused, refresh=False)
         bar.update(done - bar.n)
+        if done >= total:  # what comes after would spoil the rate
+            bar.close()
+            bar = None
 
     try:
         yield show

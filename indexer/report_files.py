@@ -22,7 +22,8 @@ from indexer.report_page import report_page
 from indexer.report_pictures import Picture
 from retrieval.errors import CatalogueError, DamagedError, InputError
 from retrieval.machine import cores, processor, version
-from retrieval.report import Report
+from retrieval.model_card import name_of
+from retrieval.report import NON_STANDARD, Report
 
 PAGE: Final = "report.html"
 VALUES: Final = "report.json"
@@ -32,9 +33,8 @@ _VERSIONS: Final = ("lookalike", "torch", "timm", "numpy", "scikit-learn", "open
 
 def about_run() -> dict[str, Any]:
     """Say what command ran, when, with which versions, on what machine."""
-    name = Path(sys.argv[0]).name
     return {
-        "command": shlex.join(["lookalike" if name.startswith("lookalike") else name, *sys.argv[1:]]),
+        "command": shlex.join(["lookalike", *sys.argv[1:]]),
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": sys.version.split()[0],
         "versions": {name: installed for name in _VERSIONS if (installed := version(name))},
@@ -43,8 +43,18 @@ def about_run() -> dict[str, Any]:
     }
 
 
-def check_folder(folder: Path) -> None:
-    """Raise before a long run where a report could not be written to a folder, or would overwrite other things."""
+def check_folder(folder: Path, *, title: str | None = None, digest: str | None = None) -> None:
+    """Raise before a long run where a report could not be written to a folder, or would overwrite other things.
+
+    Args:
+        folder: for the report.
+        title: of it; None where that is not known yet. A report of another title is not overwritten.
+        digest: of the embedder; None likewise.
+
+    Raises:
+        InputError: there is something else in the folder, or another experiment's report.
+        CatalogueError: it cannot be written.
+    """
     with looking(folder):
         if folder.exists() and not folder.is_dir():
             raise InputError(f"{folder} is a file, and a report is a folder; name another with --out")
@@ -56,6 +66,14 @@ def check_folder(folder: Path) -> None:
         foreign = any(name not in (PAGE, QUERIES) and not name.startswith(TEMPORARY_PREFIX) for name in inside)
     if foreign:
         raise InputError(f"{folder} holds other things than a report; name a new folder with --out")
+    if VALUES in inside and title is not None:
+        values = read_json(folder / VALUES)
+        old, by = str(values.get("title")), values.get("embedder", {})
+        if old.removesuffix(NON_STANDARD) != title or by.get("digest") != digest:
+            raise InputError(
+                f"{folder} holds the report of {old} by {name_of(by)}, digest {str(by.get('digest'))[:12]}; "
+                "name another folder with --out, or remove that one"
+            )
     if not nearest.is_dir():
         raise CatalogueError(f"cannot write {folder}: {nearest} is a file; name another folder with --out")
     if not os.access(nearest, os.W_OK | os.X_OK):

@@ -191,7 +191,8 @@ def _repeat(report: Report) -> str:
     if report.classification is not None:
         left = "<p>Recall@K, failures, hubs, the map and duplicates belong to the retrieval of the same images.</p>"
     return (
-        "<p>The same command on the same images with an embedder of the same digest gives the same figures; the order "
+        "<p>The same command on the same images with an embedder of the same digest, run by the same runtime "
+        "(--runtime; the one used is named above), gives the same figures; the order "
         f"of files changes nothing, because ties are broken by id.</p>{notes}{left}"
         f"{line}{_list(rows)}<h3>What each figure is</h3><dl class='facts-list wide'>{meant}</dl>"
         f"<h3>Files beside this page</h3><dl class='facts-list wide'>{files}</dl>"

@@ -115,11 +115,12 @@ def evaluate(
         most = int(np.bincount(coded.gallery_codes[coded.gallery_codes >= 0]).max())
         wanted = min(len(coded.gallery), max(*ks, HUB_K, SHOWN, most) + 1)
         ranks, neighbours, similarities = _found(coded, search, wanted)
-        protocol += f", which returns the first {wanted:,} images"
+        protocol += f", which returns the first {wanted:,} images; what lies beyond counts as not found"
     names, values = measures(ranks, ks, question.metric)
     figures = figures_of(names, values, coded.query_codes)
     figures += _of_mistakes(coded, neighbours)
-    if question.clusters or (question.clusters is None and len(coded.queries) <= CLUSTERED):
+    several = len(np.unique(coded.query_codes)) > 1
+    if several and (question.clusters or (question.clusters is None and len(coded.queries) <= CLUSTERED)):
         figures += _of_clusters(coded)
     steps = cmc(ranks, min(CURVE_TO, int(ranks.candidates.max())))
     shown = {*np.geomspace(1, len(steps), CURVE_POINTS).round().astype(int).tolist(), *ks, 10, 100}

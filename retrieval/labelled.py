@@ -80,7 +80,8 @@ def code(queries: Labelled, gallery: Labelled) -> Coded:
     if not measured.any():
         raise InputError(
             "there is nothing to measure: no query has a label that another image of the gallery has too "
-            f"({len(queries.ids)} queries, {int((~labelled).sum())} of them without a label)"
+            f"({len(queries.ids):,} queries, {int((~labelled).sum()):,} of them without a label; {len(gallery.ids):,} "
+            f"images in the gallery, {int((gallery_codes < 0).sum()):,} of them without a label)"
         )
     places = np.flatnonzero(measured)
     places = places[np.argsort(query_ids[places])]

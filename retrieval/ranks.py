@@ -102,7 +102,7 @@ def relevant_ranks(
     offsets = np.concatenate([[0], np.cumsum(relevance.counts)])
     if offsets[-1] > MOST:
         raise InputError(
-            f"{n:,} queries have {offsets[-1]:,} right images in all, more than the {MOST:,} whose ranks fit in memory; "
+            f"{n:,} queries have {offsets[-1]:,} right images in all, and the ranks of {MOST:,} fit in memory; "
             "ask with fewer queries, or by finer classes"
         )
     found = Ranks(

@@ -108,7 +108,7 @@ def recognise(
     )
     return Report(
         title=question.title,
-        protocol=f"{question.protocol}; class by the vote of the {VOTERS} nearest training images",
+        protocol=f"{question.protocol.rstrip('.')}; class by the vote of the {VOTERS} nearest training images",
         differences=list(question.differences),
         task=question.task,
         embedder=embedder,

@@ -11,6 +11,8 @@ import pyarrow as pa
 from retrieval.errors import InputError
 
 FORMAT: Final = 1
+NON_STANDARD: Final = " (non-standard)"
+"""Ends the title of what differs from its protocol."""
 
 QUERIES_SCHEMA: Final = pa.schema(
     [

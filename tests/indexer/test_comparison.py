@@ -162,9 +162,7 @@ def test_what_does_not_compare_is_refused_and_both_files_are_named(write: Write)
     refused = {
         "other queries": (write("others", ids=[f"new {id}" for id in IDS]), "96 are only in the first, 96 only in the"),
         "a label": (write("label", labels=["class 01", *LABELS[1:]]), "0 are only in the first, .* 1 have another l"),
-        "other K": (write("deeper", ks=(1, 2, 8)), "have not the same K: .*Recall@4, Recall@8.*equal --k"),
         "a task": (write("task", task="fine"), "is of the task retrieval and .* of fine; compare equal tasks"),
-        "a metric": (write("metric", metric="Accuracy"), "have not the same K: Accuracy@1"),
     }
     for what, (second, message) in refused.items():
         with pytest.raises(InputError, match=message) as caught:
@@ -175,6 +173,24 @@ def test_what_does_not_compare_is_refused_and_both_files_are_named(write: Write)
     fewer = write("fewer", labels=[None, *LABELS[1:]])
     with pytest.raises(InputError, match="1 are only in the first, 0 only in the second"):
         compare_reports([[first], [fewer]])
+
+
+def test_any_k_follows_from_the_ranks(write: Write) -> None:
+    first, deeper = write("first"), write("deeper", ks=(1, 2, 8))
+    compared = compare_reports([[first], [deeper]])
+    assert {row.figure for row in compared.rows} >= {"Recall@1", "Recall@2", "Recall@4"}
+    assert {row.paired.difference for row in compared.rows} == {0.0}
+
+
+def test_what_is_joined_as_runs_and_is_none_is_warned_of(write: Write) -> None:
+    first, other = write("first"), write("other")
+    values = json.loads((other / "report.json").read_text())
+    values["embedder"] |= {"pooling": "another", "runtimes": {"fast": 3}}
+    (other / "report.json").write_text(json.dumps(values))
+    told = compare_reports([[first, other], [first, first]]).warnings
+    assert any("are joined as runs of one thing, and are two" in line for line in told)
+    assert any(line.endswith("is there twice, as if it were two runs") for line in told)
+    assert any(line == f"{other} has vectors by fast" for line in told)
 
 
 def test_what_makes_the_sides_unequal_is_warned_of(write: Write) -> None:

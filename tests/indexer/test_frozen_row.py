@@ -9,11 +9,13 @@ import pytest
 from indexer.catalogue import Catalogue
 from indexer.evaluation import evaluate_catalogue
 from indexer.ingest import ingest
+from indexer.measuring import Run, measure_protocol
 from retrieval.errors import BusyError, EmbedderError
 from retrieval.manifest import read_manifest
 from retrieval.model_card import is_trained
 from tests.conftest import draw_pictures
 from tests.embedders import ColourEmbedder
+from tests.indexer.birds import fix_counts, write_birds
 
 UNTRAINED = "untrained"
 
@@ -82,3 +84,18 @@ def test_images_that_are_gone_are_told_in_place_of_the_row(tmp_path: Path, embed
 def test_an_embedder_is_trained_when_its_provenance_says_how() -> None:
     assert not is_trained({}) and not is_trained({"provenance": {"tag": "x.in1k"}})
     assert is_trained({"provenance": {"tag": "x.in1k", "training": {"loss": "proxy anchor"}}})
+
+
+def test_vectors_of_a_named_runtime_are_apart_from_all_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, embedder: ColourEmbedder
+) -> None:
+    root = write_birds(tmp_path / "birds", each=2)
+    fix_counts(monkeypatch, "cub", root)
+    each = []
+    for runtime in (None, "torch", "openvino"):
+        for _ in range(2):
+            seen = embedder.seen
+            run = Run(cache=tmp_path / "cache", runtime=runtime)
+            measure_protocol("cub", root, embedder, card={"digest": "d"}, run=run)
+            each.append(embedder.seen - seen)
+    assert each[0] > 0 and each == [each[0], 0] * 3

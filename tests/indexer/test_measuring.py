@@ -161,6 +161,17 @@ def test_an_image_that_cannot_be_decoded_is_a_difference(birds: Path, tmp_path: 
     assert (report.queries, report.gallery) == (TEST - 1, TEST - 1)
 
 
+def test_images_that_cannot_be_used_are_not_taken_for_each_other(
+    birds: Path, tmp_path: Path, embedder: ColourEmbedder
+) -> None:
+    before = measure_protocol("cub", birds, embedder, card=CARD, run=Run(cache=tmp_path / "cache")).report
+    for name in ("101.Bird/0.jpg", "102.Bird/0.jpg"):
+        (birds / "images" / name).write_bytes(name.encode())
+    run = Run(cache=tmp_path / "cache", anyway=True)
+    report = measure_protocol("cub", birds, embedder, card=CARD, run=run).report
+    assert len(report.rejected) == 2 and report.leaks == before.leaks and report.conflicts == before.conflicts
+
+
 def benchmark(monkeypatch: pytest.MonkeyPatch, rows: Sequence[tuple[str, str, str, str]], **task: Any) -> None:
     """Publish a benchmark ``drawn`` that is these rows: id, uri, label, part."""
     columns = list(zip(*rows, strict=True))

@@ -66,6 +66,16 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+def test_the_report_of_another_experiment_is_not_overwritten(tmp_path: Path) -> None:
+    report = sample_report()
+    write_report(tmp_path / "r", report, QUERIES_SCHEMA.empty_table(), lambda id: None)
+    digest = report.embedder["digest"]
+    check_folder(tmp_path / "r", title=report.title, digest=digest)
+    for title, by in ((report.title, "0" * 64), ("Another", digest)):
+        with pytest.raises(InputError, match=r"holds the report of .* name another folder"):
+            check_folder(tmp_path / "r", title=title, digest=by)
+
+
 def test_a_report_is_three_files_and_reads_back_the_same(tmp_path: Path) -> None:
     folder = tmp_path / "reports" / "new"
     write_report(folder, small(), rows(), drawn_picture())

@@ -189,7 +189,11 @@ def test_a_cut_list_of_pairs_is_noticed(tmp_path: Path) -> None:
     write(tmp_path, {"Eval/list_eval_partition.txt": "".join(pairs[:-1])})
     with pytest.raises(ProtocolError, match=r"line 5 of .* is the last, and line 1 says that 4 pairs follow"):
         read(DEEPFASHION, tmp_path)
-    write(tmp_path, {"Eval/list_eval_partition.txt": layouts.PAIRS + pairs[4].replace(" id_3 ", " id_4 ")})
+    more = [layouts.PAIRS, pairs[4].replace(" id_3 ", " id_4 ")]
+    write(tmp_path, {"Eval/list_eval_partition.txt": "".join(more)})
+    with pytest.raises(ProtocolError, match="line 1 says that 4 pairs follow"):
+        read(DEEPFASHION, tmp_path)
+    write(tmp_path, {"Eval/list_eval_partition.txt": "".join(more).replace("4", "5", 1)})
     with pytest.raises(ProtocolError, match=r"line 7 of .* another item than a line above"):
         read(DEEPFASHION, tmp_path)
 
