@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from indexer.pipeline import Outcome, embed_uris
 from indexer.place import held, lock_of
 from indexer.vectors import VectorCache
 from retrieval.conversions import cache_folder
-from retrieval.errors import DamagedError
+from retrieval.errors import BusyError, CatalogueError, DamagedError
 from retrieval.sources import ImageSource
 
 
@@ -49,6 +49,19 @@ def own_cache(embedder: Embeds, folder: Path | None = None) -> VectorCache:
     return VectorCache((folder or cache_folder() / "vectors") / embedder.digest, embedder.dim)
 
 
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold the lock of a cache of the user's, which may be put elsewhere."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(held(lock_of(folder), folder))
+        except BusyError:
+            raise
+        except CatalogueError as error:
+            raise CatalogueError(f"{error}; set LOOKALIKE_CACHE to a folder that can be written") from error
+        yield
+
+
 def embed_apart(
     source: ImageSource,
     uris: Sequence[str],
@@ -69,8 +82,9 @@ def embed_apart(
     try:
         cache.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise write_error(cache.folder, error) from error
-    with held(lock_of(cache.folder), cache.folder):
+        told = write_error(cache.folder, error)
+        raise type(told)(f"{told}; LOOKALIKE_CACHE names another folder") from error
+    with _held(cache.folder):
         try:
             return embed_all(source, uris, embedder, cache, progress=progress, notice=notice)
         except DamagedError as error:

@@ -322,6 +322,7 @@ def _with_about(measured: Measured) -> Measured:
 
 
 def _print(report: Report) -> None:
+    from indexer.report_words import count
     from retrieval.model_card import name_of
 
     card = report.embedder
@@ -349,7 +350,8 @@ def _print(report: Report) -> None:
     if report.classification is not None:
         click.echo(f"expected calibration error {report.classification.calibration_error:.2%} over 15 bins")
     click.echo(
-        f"\n{report.queries:,} queries of {report.class_count:,} classes against {report.gallery:,} images; left out: "
+        f"\n{count(report.queries, 'query', 'queries')} of {count(report.class_count, 'class', 'classes')} against "
+        f"{count(report.gallery, 'image')}; left out: "
         f"{report.left_out:,} whose class has no other image, {report.unlabelled:,} without a label, "
         f"{len(report.rejected):,} rejected"
     )
@@ -358,12 +360,12 @@ def _print(report: Report) -> None:
     same = len(report.pairs) + report.pairs_left_out - report.candidates
     if same:
         click.echo(
-            f"the same bytes twice: {same:,} pairs, {report.leaks:,} of them across the split, "
+            f"the same bytes twice: {count(same, 'pair')}, {report.leaks:,} of them across the split, "
             f"{report.conflicts:,} with two different labels"
         )
     if report.candidates:
         click.echo(
-            f"nearly the same vector under two different labels: {report.candidates:,} pairs, which may be one picture"
+            f"nearly the same vector, two different labels: {count(report.candidates, 'pair')}, maybe of one picture"
         )
 
 

@@ -19,6 +19,7 @@ from indexer.evaluation import Measured, Progress, with_pairs
 from indexer.frozen_row import with_frozen_row
 from indexer.pipeline import Outcome
 from indexer.report_pictures import PICTURE_SIZE
+from indexer.report_words import count
 from retrieval import images
 from retrieval.conversions import cache_folder
 from retrieval.datasets.cuts import CutSource
@@ -160,7 +161,10 @@ def measure_protocol(
                 queries, gallery, question=asked, embedder=card, device=run.device, progress=ranking
             )
         if report.left_out:
-            told = [*told, f"{report.left_out:,} queries have no right image in the gallery, and are not in the mean"]
+            told = [
+                *told,
+                f"{count(report.left_out, 'query', 'queries')} without a right image in the gallery, not in the mean",
+            ]
             _check(name, root, told, anyway=run.anyway)
             report = replace(report, title=question.title + NON_STANDARD, differences=told)
         used = pa.array([outcome.sha256 for outcome in outcomes if outcome.reason is None], pa.binary())
@@ -237,7 +241,7 @@ def _names(table: pa.Table) -> list[str]:
 
 def _unusable(refused: Sequence[tuple[str, str]]) -> str:
     named = ", ".join(f"{id}: {reason}" for id, reason in refused[:SOME])
-    return f"{len(refused):,} images cannot be used ({named}{', ...' if len(refused) > SOME else ''})"
+    return f"{count(len(refused), 'image')} cannot be used ({named}{', ...' if len(refused) > SOME else ''})"
 
 
 def _check(name: str, root: Path, found: Sequence[str], *, anyway: bool) -> None:
