@@ -83,7 +83,7 @@ def embed_apart(
         cache.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         told = write_error(cache.folder, error)
-        raise type(told)(f"{told}; LOOKALIKE_CACHE names another folder") from error
+        raise type(told)(f"{told}; set LOOKALIKE_CACHE to a folder that can be written") from error
     with _held(cache.folder):
         try:
             return embed_all(source, uris, embedder, cache, progress=progress, notice=notice)
