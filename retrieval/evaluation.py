@@ -29,7 +29,7 @@ from retrieval.neighbours import top_k
 from retrieval.processes import in_parts, own_device
 from retrieval.ranks import NEVER, Ranks, joined, positions_of, ranks_of_found, relevant_ranks
 from retrieval.report import QUERIES_SCHEMA, ClassRow, Figure, Report
-from retrieval.shortlist import pair_similarities
+from retrieval.shortlist import Gallery, similarities_at
 from retrieval.uncertainty import interval_over_classes, resolvable
 
 KS: Final = (1, 2, 4, 8)
@@ -119,8 +119,8 @@ def evaluate(
     names, values = measures(ranks, ks, question.metric)
     figures = figures_of(names, values, coded.query_codes)
     figures += _of_mistakes(coded, neighbours)
-    several = len(np.unique(coded.query_codes)) > 1
-    if several and (question.clusters or (question.clusters is None and len(coded.queries) <= CLUSTERED)):
+    classes = class_rows(values, coded)
+    if len(classes) > 1 and (question.clusters or (question.clusters is None and len(coded.queries) <= CLUSTERED)):
         figures += _of_clusters(coded)
     steps = cmc(ranks, min(CURVE_TO, int(ranks.candidates.max())))
     shown = {*np.geomspace(1, len(steps), CURVE_POINTS).round().astype(int).tolist(), *ks, 10, 100}
@@ -140,8 +140,8 @@ def evaluate(
         embedder=embedder,
         figures=figures,
         curve=[(k, float(steps[k - 1])) for k in sorted(shown) if k <= len(steps)],
-        classes=class_rows(values, coded),
-        class_count=len(np.unique(coded.query_codes)),
+        classes=classes,
+        class_count=len(classes),
         queries=len(coded.queries),
         left_out=coded.left_out,
         unlabelled=coded.unlabelled,
@@ -250,9 +250,8 @@ def _found(coded: Coded, search: Search, k: int) -> tuple[Ranks, np.ndarray, np.
     if not (neighbours[:, 0] >= 0).all():
         raise InputError("the index returned nothing for some queries; give it more to look at (nprobe)")
     similarities = np.full(neighbours.shape, -np.inf, np.float32)
-    for column in range(neighbours.shape[1]):
-        there = np.flatnonzero(neighbours[:, column] >= 0)
-        similarities[there, column] = pair_similarities(coded.queries[there], coded.gallery[neighbours[there, column]])
+    there = np.nonzero(neighbours >= 0)
+    similarities[there] = similarities_at(coded.queries, there[0], Gallery(coded.gallery), neighbours[there])
     return ranks, neighbours, similarities
 
 
@@ -285,11 +284,7 @@ def _table(
     returned = ranks.ranks[first] != NEVER
     right = ranks.places[first]
     near = neighbours[:, 0]
-    step = 1 << 16
-    exact = [
-        pair_similarities(coded.queries[start : start + step], coded.gallery[right[start : start + step]])
-        for start in range(0, len(right), step)
-    ]
+    exact = similarities_at(coded.queries, np.arange(len(right)), Gallery(coded.gallery), right)
     numbers = pa.array(ranks.ranks, pa.int64(), mask=ranks.ranks == NEVER)
     columns = [
         [queries.ids[at] for at in coded.places.tolist()],
@@ -300,7 +295,7 @@ def _table(
         [gallery.labels[at] for at in near.tolist()],
         similarities[:, 0],
         pa.array([gallery.ids[at] for at in right.tolist()], pa.string(), mask=~returned),
-        pa.array(np.concatenate(exact), pa.float32(), mask=~returned),
+        pa.array(exact, pa.float32(), mask=~returned),
     ]
     arrays = [
         column if isinstance(column, pa.Array) else pa.array(column, kind.type)

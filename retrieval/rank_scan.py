@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from retrieval.scan import aligned
-from retrieval.shortlist import PAIR_CHUNK, TINY, Gallery, pair_similarities
+from retrieval.shortlist import TINY, Gallery, similarities_at
 
 CHUNK: Final = 128
 """Numbers of a vector that one float32 product sums; short sums have small errors, so that few pairs are in doubt."""
@@ -53,12 +53,7 @@ class Wanted:
 
     def exact(self, positions: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """True similarities of pairs, (n,) float32."""
-        values = np.empty(len(positions), np.float32)
-        step = max(1, PAIR_CHUNK // self.queries.shape[1])
-        for start in range(0, len(positions), step):
-            some = slice(start, start + step)
-            values[some] = pair_similarities(self.queries[columns[some]], self._gallery.take(positions[some]))
-        return values
+        return similarities_at(self.queries, columns, self._gallery, positions)
 
     def similarities_of(self, positions: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """True similarities of pairs; those of relevant images are known, the others are computed."""

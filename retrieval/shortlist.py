@@ -132,6 +132,26 @@ def pair_similarities(queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     return np.asarray(np.add.reduce(products, axis=1)).astype(np.float32)
 
 
+def similarities_at(queries: np.ndarray, columns: np.ndarray, gallery: Gallery, positions: np.ndarray) -> np.ndarray:
+    """Score pairs that are named, so many at a time that their products stay in cache.
+
+    Args:
+        queries: (b, d) float32.
+        columns: (n,) int64, the query of each pair.
+        gallery: all images.
+        positions: (n,) int64, the image of each pair.
+
+    Returns:
+        (n,) float32, see ``pair_similarities``.
+    """
+    values = np.empty(len(positions), np.float32)
+    step = max(1, PAIR_CHUNK // queries.shape[1])
+    for start in range(0, len(positions), step):
+        some = slice(start, start + step)
+        values[some] = pair_similarities(queries[columns[some]], gallery.take(positions[some]))
+    return values
+
+
 class Shortlist:
     """What may still be among the k nearest of each query of a block, over a part of the gallery."""
 
@@ -233,12 +253,7 @@ class Shortlist:
     def _settle(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Replace values by true similarities and keep the k best of each query, sorted."""
         positions, columns, _ = self._gather()
-        values = np.empty(len(positions), np.float32)
-        step = max(1, PAIR_CHUNK // self._block.queries.shape[1])
-        for start in range(0, len(positions), step):
-            some = slice(start, start + step)
-            vectors = self._gallery.take(positions[some])
-            values[some] = pair_similarities(self._block.queries[columns[some]], vectors)
+        values = similarities_at(self._block.queries, columns, self._gallery, positions)
         ids = self._gallery.ids_of(positions)
         order = np.lexsort((ids, -values, columns))
         order = order[_ranks(columns[order], len(self._worst)) < self._k]

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from retrieval.datasets.lists import Row, box_between, find, halves, listing, reading, segment
+from retrieval.datasets.lists import Row, find, folder_of, halves, listing, reading, segment
 from retrieval.datasets.protocol import Counts, Part, Protocol, Reading, Task
 
 _LAYOUT: Final = (
@@ -35,8 +35,8 @@ def read_aircraft(root: Path, boxes: bool, *, official: bool) -> Reading:
     Raises:
         ProtocolError: a list is missing or damaged.
     """
-    folder = find(root, _LAYOUT, "data/images_variant_train.txt", "images_variant_train.txt").parent
-    prefix = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
+    first = find(root, _LAYOUT, "data/images_variant_train.txt", "images_variant_train.txt")
+    folder, prefix = first.parent, folder_of(first, root)
     drawn = listing(find(folder, _LAYOUT, "images_box.txt"), _BOX, "image, xmin, ymin, xmax, ymax") if boxes else None
     rows = []
     variants: list[str] = []
@@ -46,11 +46,7 @@ def read_aircraft(root: Path, boxes: bool, *, official: bool) -> Reading:
         ]
         for image in levels[-1].found:
             names = [segment(level.of(image)[1][2]) for level in levels]
-            box = None
-            if drawn is not None:
-                number, corners = drawn.of(image)
-                left, top, right, bottom = map(int, corners.groups()[1:])
-                box = box_between(left, top, right, bottom, drawn.path, number)
+            box = None if drawn is None else drawn.box(image)
             rows.append(Row(image, f"{prefix}images/{image}.jpg", "/".join(names), part, box))
             variants.append(names[-1])
     if not official:

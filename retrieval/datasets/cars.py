@@ -20,12 +20,10 @@ from retrieval.datasets.lists import (
     box_between,
     find,
     inside,
-    matlab,
-    matlab_numbers,
-    matlab_texts,
     reading,
     segment,
 )
+from retrieval.datasets.matlab_lists import matlab, matlab_numbers, matlab_texts
 from retrieval.datasets.protocol import PARTS, SPLIT_SCHEMA, Counts, Part, Protocol, Reading, Task
 from retrieval.errors import ProtocolError
 from retrieval.sources import parquet_uri
@@ -50,9 +48,9 @@ def read_cars(root: Path, boxes: bool, *, official: bool) -> Reading:
         ProtocolError: the list is missing or damaged.
     """
     path = find(root, _LAYOUT, "cars_annos.mat")
-    found = matlab(path)
-    names = [segment(name) for name in matlab_texts(_variable(found, "class_names", path), path)]
-    annotations = _variable(found, "annotations", path)
+    found = matlab(path, "class_names", "annotations")
+    names = [segment(name) for name in matlab_texts(found["class_names"], path)]
+    annotations = found["annotations"]
     files = matlab_texts(_field(annotations, "relative_im_path", path), path)
     classes = matlab_numbers(_field(annotations, "class", path), path)
     tests = matlab_numbers(_field(annotations, "test", path), path)
@@ -103,12 +101,6 @@ def read_train_half(root: Path, boxes: bool) -> Reading:
     uris = [parquet_uri(_HALF, row) for row in range(len(names))]
     columns = [names, uris, [segment(label) for label in labels], parts]
     return Reading(pa.table([pa.array(column, pa.string()) for column in columns], schema=SPLIT_SCHEMA))
-
-
-def _variable(found: dict[str, np.ndarray], name: str, path: Path) -> np.ndarray:
-    if name not in found:
-        raise ProtocolError(f"{path} has no variable {name}; get it anew from the data set's source")
-    return found[name]
 
 
 def _field(annotations: np.ndarray, name: str, path: Path) -> np.ndarray:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree
 
-from retrieval.datasets.lists import Row, box_between, find, halves, inside, matlab, matlab_texts, reading, text
+from retrieval.datasets.lists import Row, box_between, find, halves, inside, reading, text
+from retrieval.datasets.matlab_lists import matlab, matlab_texts
 from retrieval.datasets.protocol import Counts, Part, Protocol, Reading, Task
 from retrieval.errors import ProtocolError
 
@@ -38,9 +39,7 @@ def read_dogs(root: Path, boxes: bool, *, official: bool) -> Reading:
     rows = []
     for name, part in _LISTS:
         path = find(root, _LAYOUT, name, f"lists/{name}")
-        found = matlab(path)
-        if "file_list" not in found:
-            raise ProtocolError(f"{path} has no variable file_list; get it anew from the data set's source")
+        found = matlab(path, "file_list")
         for number, listed in enumerate(matlab_texts(found["file_list"], path), 1):
             file = inside(listed, path, number)
             breed, _, image = file.partition("/")

@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from retrieval.datasets.lists import Row, find, halves, matlab, matlab_numbers, reading
+from retrieval.datasets.lists import Row, find, halves, reading, refuse_boxes
+from retrieval.datasets.matlab_lists import matlab, matlab_numbers
 from retrieval.datasets.protocol import Counts, Part, Protocol, Reading, Task
 from retrieval.errors import ProtocolError
 
@@ -28,8 +29,7 @@ def read_flowers(root: Path, boxes: bool, *, official: bool) -> Reading:
     Raises:
         ProtocolError: a list is missing or damaged, or ``boxes``.
     """
-    if boxes:
-        raise ProtocolError("Oxford Flowers 102 has no annotated boxes to cut to")
+    refuse_boxes(boxes, "Oxford Flowers 102")
     path = find(root, _LAYOUT, "imagelabels.mat")
     labels = [f"{number:03d}" for number in _numbers(path, "labels")]
     files = [f"jpg/image_{number:05d}.jpg" for number in range(1, len(labels) + 1)]
@@ -54,10 +54,7 @@ def read_flowers(root: Path, boxes: bool, *, official: bool) -> Reading:
 
 
 def _numbers(path: Path, name: str) -> list[int]:
-    found = matlab(path)
-    if name not in found:
-        raise ProtocolError(f"{path} has no variable {name}; get it anew from the data set's source")
-    return matlab_numbers(found[name], path)
+    return matlab_numbers(matlab(path, name)[name], path)
 
 
 FLOWERS102: Final = Protocol(

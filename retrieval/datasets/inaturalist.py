@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from retrieval.datasets.lists import Row, damaged, find, inside, lines, reading, text
+from retrieval.datasets.lists import Row, damaged, find, inside, lines, reading, refuse_boxes, text
 from retrieval.datasets.protocol import Counts, Part, Protocol, Reading, Task
 from retrieval.errors import ProtocolError
 
@@ -33,8 +33,7 @@ def read_inat2018(root: Path, boxes: bool, *, official: bool) -> Reading:
     Raises:
         ProtocolError: a list is missing or damaged, or ``boxes``.
     """
-    if boxes:
-        raise ProtocolError("iNaturalist 2018 has no annotated boxes to cut to")
+    refuse_boxes(boxes, "iNaturalist 2018")
     rows = []
     parts: tuple[Part, Part] = ("train", "val") if official else ("train", "test")
     for part in parts:

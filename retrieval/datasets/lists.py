@@ -1,4 +1,4 @@
-"""Official lists read with distrust: text, MATLAB files, and which images a folder holds.
+"""Official lists read with distrust: text, and which images a folder holds.
 
 Whatever is wrong with a file ends as a ProtocolError that names it and, in a text, the line. Names that lead out of the
 root are refused before anything is opened.
@@ -14,18 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 
-from retrieval.datasets.matlab import variables
 from retrieval.datasets.protocol import SPLIT_SCHEMA, Part, Reading
 from retrieval.errors import ProtocolError
 from retrieval.folders import look_into
 
 MAX_TEXT_BYTES: Final = 512 * 2**20
 """Of a text; the largest official one, the annotations of iNaturalist's training images, has some 130 MiB."""
-MAX_MATLAB_BYTES: Final = 16 * 2**20
-"""Of a MATLAB file as it is and as it unpacks; the official ones have under one."""
 
 
 class Row(NamedTuple):
@@ -154,6 +150,19 @@ class Listing:
             raise ProtocolError(f"{self.path} has no line for {key[:80]!r}; get it anew from the data set's source")
         return self.found[key]
 
+    def box(self, key: str) -> tuple[int, int, int, int]:
+        """Take the corners of a line, its groups after the first, as x, y, width and height, counted from 0.
+
+        Args:
+            key: its first group.
+
+        Raises:
+            ProtocolError: there is none, or the box is empty.
+        """
+        number, corners = self.of(key)
+        left, top, right, bottom = map(int, corners.groups()[1:])
+        return box_between(left, top, right, bottom, self.path, number)
+
 
 def listing(path: Path, pattern: re.Pattern[str], form: str, *, header: re.Pattern[str] | None = None) -> Listing:
     """Read a list in which no two lines have the same first group.
@@ -184,7 +193,7 @@ def text(path: Path) -> str:
     Raises:
         ProtocolError: it cannot be read, is too large, or is not UTF-8.
     """
-    data = _bytes(path, MAX_TEXT_BYTES)
+    data = bounded(path, MAX_TEXT_BYTES)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -234,58 +243,6 @@ def segment(name: str) -> str:
         name: as the list has it.
     """
     return name.strip().replace("/", "-")
-
-
-def matlab(path: Path) -> dict[str, np.ndarray]:
-    """Read the variables of a MATLAB file, as ``retrieval.datasets.matlab.variables`` makes them.
-
-    Args:
-        path: of the file; of MATLAB 5 to 7.2, as all official ones are.
-
-    Raises:
-        ProtocolError: it cannot be read, is too large, or is damaged.
-    """
-    try:
-        return variables(_bytes(path, MAX_MATLAB_BYTES), limit=MAX_MATLAB_BYTES)
-    except ValueError as error:
-        reason = " ".join(str(error).split())[:120]
-        raise ProtocolError(f"{path} is damaged ({reason}); get it anew from the data set's source") from error
-
-
-def matlab_texts(values: np.ndarray, path: Path) -> list[str]:
-    """Take the texts out of a cell array, or a field of a struct array, that ``matlab`` read.
-
-    Args:
-        values: of the cells.
-        path: of the file, for the error.
-
-    Raises:
-        ProtocolError: one is no text.
-    """
-    found = values.ravel().tolist()
-    for place, value in enumerate(found, 1):
-        if not isinstance(value, str):
-            raise ProtocolError(f"entry {place} of {path} is no text; get the file anew from the data set's source")
-    return found
-
-
-def matlab_numbers(values: np.ndarray, path: Path) -> list[int]:
-    """Take the whole numbers out of an array, or a field of a struct array, that ``matlab`` read.
-
-    Args:
-        values: numbers of any kind, or cells with one each.
-        path: of the file, for the error.
-
-    Raises:
-        ProtocolError: one is no whole number.
-    """
-    found = values.ravel().tolist()
-    for place, value in enumerate(found):
-        if not isinstance(value, (int, float)) or value != value or abs(value) > 2**53 or value != int(value):
-            raise ProtocolError(
-                f"entry {place + 1} of {path} is no whole number; get the file anew from the data set's source"
-            )
-    return [int(value) for value in found]
 
 
 def image_files(root: Path, folder: str) -> set[str]:
@@ -385,7 +342,8 @@ def box_between(
     return x, y, math.ceil(right) - first + 1 - x, math.ceil(bottom) - first + 1 - y
 
 
-def _bytes(path: Path, limit: int) -> bytes:
+def bounded(path: Path, limit: int) -> bytes:
+    """Read a file that has no more than ``limit`` bytes; raises ProtocolError."""
     try:
         with path.open("rb") as file:
             data = file.read(limit + 1)

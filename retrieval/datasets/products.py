@@ -10,9 +10,19 @@ import re
 from pathlib import Path
 from typing import Final
 
-from retrieval.datasets.lists import Row, box_between, damaged, find, inside, lines, listing, matches, reading
+from retrieval.datasets.lists import (
+    Row,
+    damaged,
+    find,
+    folder_of,
+    inside,
+    lines,
+    listing,
+    matches,
+    reading,
+    refuse_boxes,
+)
 from retrieval.datasets.protocol import Counts, Part, Protocol, Reading, Task
-from retrieval.errors import ProtocolError
 
 _SOP_LAYOUT: Final = (
     "The root is the folder Stanford_Online_Products: Ebay_train.txt, Ebay_test.txt and the folders "
@@ -42,8 +52,7 @@ def read_sop(root: Path, boxes: bool) -> Reading:
     Raises:
         ProtocolError: a list is missing or damaged, or ``boxes``.
     """
-    if boxes:
-        raise ProtocolError("Stanford Online Products has no annotated boxes to cut to")
+    refuse_boxes(boxes, "Stanford Online Products")
     labels: dict[str, str] = {}
     rows = []
     for name, part in _SOP_LISTS:
@@ -70,8 +79,7 @@ def read_inshop(root: Path, boxes: bool) -> Reading:
     """
     path = find(root, _INSHOP_LAYOUT, "Eval/list_eval_partition.txt", "list_eval_partition.txt")
     # Img/img first: where names differ by case only, a root that has Img seems to have img as well.
-    above = find(root, _INSHOP_LAYOUT, "Img/img", "img").relative_to(root).parent
-    prefix = "" if above == Path() else f"{above.as_posix()}/"
+    prefix = folder_of(find(root, _INSHOP_LAYOUT, "Img/img", "img"), root)
     drawn = None
     if boxes:
         place = find(root, _INSHOP_LAYOUT, "Anno/list_bbox_inshop.txt", "list_bbox_inshop.txt")
@@ -80,11 +88,7 @@ def read_inshop(root: Path, boxes: bool) -> Reading:
     rows = []
     for number, match in matches(path, _INSHOP, "image, item id, train, query or gallery", header=_INSHOP_HEADER):
         file = inside(match[1], path, number)
-        box = None
-        if drawn is not None:
-            line, corners = drawn.of(match[1])
-            left, top, right, bottom = map(int, corners.groups()[1:])
-            box = box_between(left, top, right, bottom, drawn.path, line)
+        box = None if drawn is None else drawn.box(match[1])
         # img/WOMEN/Dresses/id_00000002/02_1_front.jpg
         label = labels.setdefault(match[2], "/".join([*file.split("/")[1:-2], match[2]]))
         rows.append(Row(file, prefix + file, label, match[3], box))

@@ -11,6 +11,18 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+# The transposition that turns an upright picture into one that this orientation turns back.
+STORED = {
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
 
 def gradient(width: int = 60, height: int = 40) -> np.ndarray:
     """(height, width, 3) uint8: no two corners alike, and smooth, so that lossy formats stay close."""

@@ -18,20 +18,9 @@ from retrieval.datasets.cuts import CutSource, record_uri
 from retrieval.errors import ImageError
 from retrieval.images import decode
 from retrieval.sources import ImageSource, parquet_uri
-from tests.retrieval.pictures import encoded, exif, gradient
+from tests.retrieval.pictures import STORED, encoded, exif, gradient
 
 PIXELS = gradient()  # 60 wide, 40 high
-# The transposition that turns an upright picture into one that this orientation turns back.
-STORED = {
-    1: None,
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_90,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_270,
-}
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from PIL import Image
 from retrieval.errors import ImageError
 from retrieval.images import DEFAULT_LIMITS, FORMATS, ImageLimits, decode, encode_jpeg, measure, thumbnail
 from tests.retrieval.pictures import (
+    STORED,
     chunk,
     encoded,
     exif,
@@ -33,17 +34,6 @@ from tests.retrieval.pictures import (
 # How far a pixel may be from the original, on average, in levels.
 NEAR = {"JPEG": 2.0, "WEBP": 2.5, "AVIF": 2.5, "GIF": 6.0}
 QUALITY: dict[str, dict[str, Any]] = {"JPEG": {"quality": 95}, "WEBP": {"quality": 95}, "AVIF": {"quality": 95}}
-# The transposition that turns an upright picture into one that this orientation turns back.
-STORED = {
-    1: None,
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_90,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_270,
-}
 
 
 def distance(one: np.ndarray, other: np.ndarray) -> float:

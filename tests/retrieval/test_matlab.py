@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.io import loadmat, savemat
 
-from retrieval.datasets.lists import matlab, matlab_numbers, matlab_texts
+from retrieval.datasets.matlab_lists import matlab, matlab_numbers, matlab_texts
 from retrieval.errors import ProtocolError
 from tests.retrieval.miniatures import cells, structs
 
