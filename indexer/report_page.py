@@ -23,6 +23,7 @@ _CARD: Final = {
     "pooling": "pooling",
     "dim": "dimension",
     "image_size": "image size",
+    "trained": "trained by lookalike",
     "runtimes": "runtimes",
     "digest": "digest",
 }

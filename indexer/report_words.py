@@ -36,9 +36,9 @@ _MEANINGS: Final = (
     (r"AMI", "mutual information of classes and k-means clusters, adjusted for chance"),
     (r"(?i:top-\d+)( accuracy)?", "share of queries whose class is among the K classes predicted first"),
     (r"(?i:accuracy)", "share of queries whose predicted class is right"),
-    (r"(?i:precision)", "share of the predictions of a class that are right; the macro mean is over classes"),
-    (r"(?i:recall)", "share of the queries of a class that are predicted as it; the macro mean is over classes"),
-    (r"(?i:F1)", "harmonic mean of precision and recall; the macro mean is over classes"),
+    (r"Macro precision", "mean over classes of the share of their predictions that are right"),
+    (r"Macro recall", "mean over classes of the share of their queries that are predicted as them"),
+    (r"Macro F1", "mean over classes of the harmonic mean of their precision and recall"),
     (
         r"(?i:.*calibration error)",
         "mean gap between confidence and accuracy over 15 bins (Guo et al., ICML 2017); less is better",
@@ -115,7 +115,9 @@ def value(given: Any) -> str:
         return ", ".join(f"{data(key)} {value(one)}" for key, one in given.items()) or value(None)
     if isinstance(given, Sequence) and not isinstance(given, str | bytes):
         return ", ".join(map(value, given)) or value(None)
-    if isinstance(given, int) and not isinstance(given, bool):
+    if isinstance(given, bool):
+        return "yes" if given else "no"
+    if isinstance(given, int):
         return f"{given:,}"
     if isinstance(given, float):
         return f"{given:,.1f}"

@@ -87,10 +87,9 @@ def recognise(
     means = precision_recall_f1(confused)
     values = np.stack([place <= k for k in TOP], axis=1).astype(np.float64)
     figures = figures_of([f"Top-{k} accuracy" for k in TOP], values, coded.query_codes)
-    for name, micro, macro in zip(
-        ("Precision", "Recall", "F1"), means.micro.tolist(), means.macro.tolist(), strict=True
-    ):
-        figures.append(Figure(name, micro, None, None, macro, None))
+    # Over all queries together each of them is the accuracy, so only the means over classes say something new.
+    for name, macro in zip(("precision", "recall", "F1"), means.macro.tolist(), strict=True):
+        figures.append(Figure(f"Macro {name}", macro, None, None, None, None))
     calibration = calibration_error(np.minimum(confidence, 1.0), place == 1)
     wrong = confused * (1 - np.eye(len(seen), dtype=np.int64))
     most = [at for at in np.argsort(-wrong, axis=None, kind="stable")[:CONFUSED].tolist() if wrong.ravel()[at]]

@@ -13,7 +13,10 @@ from retrieval.report import Classification, ClassRow, Failure, Figure, Gain, Hi
 
 KINDS = ("Apple", "Avocado", "Lemon", "Melon", "Nectarine", "Orange", "Pear", "Plum")
 SORTS = ("Anjou", "Conference", "Golden-Delicious", "Granny-Smith", "Pink-Lady", "Royal-Gala", "Kaiser", "Piel-de-Sapo")
-RECOGNITION = ("Top-1 accuracy", "Top-5 accuracy", "Precision", "Recall", "F1", "Calibration error", "Mistake distance")
+RECOGNITION = (
+    *("Top-1 accuracy", "Top-5 accuracy", "Macro precision", "Macro recall", "Macro F1"),
+    *("Calibration error", "Mistake distance"),
+)
 NAMES = ("Recall@1", "Recall@2", "Recall@4", "Recall@8", "MAP@R", "R-Precision", "MRR")
 MEANS = (0.6346, 0.7312, 0.8129, 0.8817, 0.2741, 0.3318, 0.7104)
 

@@ -65,10 +65,10 @@ def test_votes_figures_and_table_equal_the_plain_way() -> None:
     assert {name: values.mean() for name, values in by_query.items()} == pytest.approx(
         {figure.name: figure.value for figure in report.figures if "accuracy" in figure.name}
     )
-    scores = {"Precision": precision_score, "Recall": recall_score, "F1": f1_score}
+    scores = {"precision": precision_score, "recall": recall_score, "F1": f1_score}
     for name, score in scores.items():
         macro = score(truth, predicted, average="macro", zero_division=0)
-        assert report.figure(name).macro == pytest.approx(macro, abs=1e-12)
+        assert report.figure(f"Macro {name}").value == pytest.approx(macro, abs=1e-12)
     wrong = Counter((t, p) for t, p in zip(truth, predicted, strict=True) if t != p)
     assert {(t, p): n for t, p, n in report.classification.confused} == dict(wrong.most_common(50))
     assert [n for *_, n in report.classification.confused] == sorted(wrong.values(), reverse=True)[:50]
