@@ -296,8 +296,8 @@ def test_recognition_is_compared_by_its_accuracies_and_computed_again(write: Wri
     right = np.array(labels) == np.array(predicted)
     assert first.figure("Top-1 accuracy").value == pytest.approx(right.mean(), abs=1e-12)
     macro = precision_recall_fscore_support(labels, predicted, average="macro", zero_division=0)
-    for name, expected in zip(("Precision", "Recall", "F1"), macro[:3], strict=True):
-        assert first.figure(name).macro == pytest.approx(expected, abs=1e-12)
+    for name, expected in zip(("precision", "recall", "F1"), macro[:3], strict=True):
+        assert first.figure(f"Macro {name}").value == pytest.approx(expected, abs=1e-12)
 
 
 def test_tables_that_were_cut_or_joined_give_the_same_ranks(write: Write) -> None:
