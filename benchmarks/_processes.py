@@ -183,6 +183,7 @@ class Runner:
 
     def build(self) -> float:
         """Build the runtime and embed a batch; gives the seconds, without those of reading the weights."""
+        from retrieval.architecture import Architecture
         from retrieval.backbones import load_backbone
         from retrieval.memory import keep_freed_memory
         from retrieval.network import Network
@@ -191,7 +192,7 @@ class Runner:
         if row.device == "cpu":
             keep_freed_memory()  # as the embedder does
         model, preprocessing, _ = load_backbone(row.backbone, weights=row.weights)
-        network = Network(model, pooling="native", preprocessing=preprocessing).eval()
+        network = Network(model, Architecture(row.backbone), preprocessing).eval()
         sample = self._read(0, CALIBRATION)
         began = time.perf_counter()
         site = Site(row.device, Conversions(row.backbone), at_once=row.at_once, sample=sample)

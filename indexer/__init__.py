@@ -11,6 +11,7 @@ Import from the room, not from here:
 - ``indexer.items``, ``indexer.vectors``, ``indexer.files``: what stands on disk and how
 - ``indexer.evaluation``: measure a catalogue; ``indexer.measuring``: an embedder, by a published protocol;
   ``indexer.comparison``: evaluations beside each other
-- ``indexer.report_page`` and ``indexer.report_files``: a report as a page, and on disk
+- ``indexer.report_page``, ``indexer.report_text``, ``indexer.report_files``: a report as a page, as text, on disk
+- ``indexer.opening``: the embedder or the catalogue that a command names
 - ``indexer.cli``, ``indexer.evaluation_cli``: the commands
 """

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option("--catalogue", required=True, type=click.Path(path_type=Path), help="Folder of the catalogue.")
 @source_options
+@click.option(
+    "--embedder",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Of a trained embedder, or a catalogue whose embedder is meant, in place of the next three.",
+)
 @click.option("--backbone", metavar="NAME", help="timm's name of it  [default: tf_efficientnet_lite0]")
 @click.option("--weights", type=click.Path(path_type=Path), help="Local safetensors file for the backbone.")
 @click.option("--pooling", metavar="NAME", help="native, average, max or gem  [default: native]")
@@ -43,6 +49,7 @@ if TYPE_CHECKING:
 def index(
     source: Path,
     catalogue: Path,
+    embedder: Path | None,
     backbone: str | None,
     weights: Path | None,
     pooling: str | None,
@@ -64,10 +71,23 @@ def index(
     from indexer.ingest import ingest
     from indexer.profile import NO_PROFILE, Profile
 
+    of_backbone = {"--backbone": backbone, "--weights": weights, "--pooling": pooling}
+    for option, value in of_backbone.items():
+        if embedder is not None and value is not None:
+            raise click.UsageError(f"{option} makes an embedder, and --embedder names one; leave one of them out")
     keep_apart(catalogue, source)
     manifest = read_source(source, reading)
     with open_or_create(
-        catalogue, backbone, weights, pooling, device, runtime, index=index_spec, name=name, note=note
+        catalogue,
+        backbone=backbone,
+        weights=weights,
+        pooling=pooling,
+        embedder=embedder,
+        device=device,
+        runtime=runtime,
+        index=index_spec,
+        name=name,
+        note=note,
     ) as opened:
         profile = Profile() if profiled else NO_PROFILE
         with progress_bar("index") as progress:

@@ -14,10 +14,11 @@ from indexer.report_files import read_report
 from retrieval.errors import InputError
 from retrieval.model_card import name_of
 from retrieval.pairing import AT_K, scores
+from retrieval.recognition import COARSE
 from retrieval.report import Report
 from retrieval.uncertainty import Comparison, Spread, difference_over_seeds, over_seeds, paired_permutation
 
-ALWAYS: Final = ("MAP@R", "R-Precision", "Top-1 accuracy", "Top-5 accuracy")
+ALWAYS: Final = ("MAP@R", "R-Precision", "Top-1 accuracy", "Top-5 accuracy", COARSE)
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,11 @@ def compare_reports(groups: Sequence[Sequence[Path]], *, every: bool = False) ->
     labels = np.unique(np.array(table.column("label").to_pylist()), return_inverse=True)[1]
     names = [figure.name for figure in report.figures]
     values = [[scores(table, names) for _, _, table in group] for group in loaded]
-    shared = [name for name in values[0][0] if every or name in ALWAYS or AT_K.fullmatch(name)]
+    shared = [
+        name
+        for name in values[0][0]
+        if (every or name in ALWAYS or AT_K.fullmatch(name)) and all(name in run for side in values for run in side)
+    ]
     means = [{name: np.mean([run[name] for run in side], axis=0) for name in shared} for side in values]
     sides = [
         Side(str(group[0][0]), [str(path) for path, _, _ in group], group[0][1].embedder, len(group))

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+
+
+def digest_of(folder: Path) -> str:
+    """Compute the digest of the embedder in a folder from its files; raises OSError where they cannot be read."""
+    digest = hashlib.sha256()
+    for name in ("model.json", "weights.safetensors"):
+        digest.update((folder / name).read_bytes())
+    return digest.hexdigest()
 
 
 class Embeds(Protocol):

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from indexer.options import DEVICE, JSON, RUNTIME, echo_json, notice, progress_bar, source_options
-from retrieval.errors import InputError, NotFoundError
-from retrieval.folders import printable
+from retrieval.errors import NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,17 +19,20 @@ if TYPE_CHECKING:
     from indexer.evaluation import Measured
     from indexer.measuring import Run
     from retrieval.embedder import Embedder
-    from retrieval.report import Figure, Report
 
-DEFAULT: Final = "default"
 POINTS: Final = 1500
-SHOWN: Final = 10
 
 
 @click.command()
 @click.argument("target", metavar="CATALOGUE|EMBEDDER", required=False)
 @click.option("--protocol", metavar="NAME", help="Measure by a published benchmark; --protocol list names them.")
 @click.option("--task", metavar="NAME", help="Of the protocol: retrieval, classification, ...  [default: its first]")
+@click.option(
+    "--classifier",
+    type=click.Choice(["auto", "knn", "head"]),
+    help="What says the class in classification: the vote of the nearest training images, or EMBEDDER's own head  "
+    "[default: auto, what its training found the better]",
+)
 @click.option("--boxes", is_flag=True, help="Cut images to their annotated boxes, which is not standard.")
 @click.option("--anyway", is_flag=True, help="Measure a folder that differs from the protocol, as non-standard.")
 @click.option(
@@ -63,6 +65,7 @@ def evaluate(
     target: str | None,
     protocol: str | None,
     task: str | None,
+    classifier: str | None,
     boxes: bool,
     anyway: bool,
     queries: Path | None,
@@ -95,7 +98,8 @@ def evaluate(
         return _list(as_json)
     if target is None:
         raise click.UsageError("name a catalogue, or an embedder with --protocol; --protocol list names the benchmarks")
-    of_protocol = {"--task": task, "--boxes": boxes, "--anyway": anyway, "--weights": weights, "--pooling": pooling}
+    of_protocol: dict[str, object] = {"--task": task, "--classifier": classifier, "--boxes": boxes}
+    of_protocol |= {"--anyway": anyway, "--weights": weights, "--pooling": pooling}
     of_source = {f"--{name.replace('_', '-')}": value for name, value in reading.items()}
     wanted = tuple(sorted(set(ks))) or None
     if protocol is None:
@@ -109,11 +113,15 @@ def evaluate(
         of_catalogue = {"--queries": queries, "--through": through, "--by": by, **of_source, "--root": None}
         _refuse(of_catalogue, "is of a catalogue, and --protocol measures an embedder; leave one of them out")
         from indexer.measuring import CLASSIFICATION, Run, check_root, find_task
+        from indexer.opening import load_embedder
+        from retrieval.recognition import choose_classifier
         from retrieval.runtimes import AUTO
 
         published, chosen, _ = find_task(protocol, task)
         if ks and chosen == CLASSIFICATION:
             raise click.UsageError("-k is of retrieval; classification has Top-1 and Top-5")
+        if classifier is not None and chosen != CLASSIFICATION:
+            raise click.UsageError("--classifier goes with --task classification")
         root = reading["root"]
         if root is None:
             raise click.UsageError(f"--protocol {protocol} needs --root, the benchmark's folder. {published.layout}")
@@ -130,9 +138,12 @@ def evaluate(
         )
         if out is not None:
             _ready(out)
-        embedder = _embedder(target, weights, pooling, device, runtime)
-        # Another embedder's report must not take this one's place, or there would be nothing to compare.
-        out = out or Path("reports") / f"{protocol}-{chosen}-{embedder.digest[:8]}"
+        embedder = load_embedder(target, weights, pooling, device=device, runtime=runtime)
+        run = replace(run, classifier=choose_classifier(classifier or "auto", embedder.description))
+        # Another embedder's report must not take this one's place, or there would be nothing to compare; nor the
+        # head's that of the vote.
+        way = "-head" if chosen == CLASSIFICATION and run.classifier == "head" else ""
+        out = out or Path("reports") / f"{protocol}-{chosen}{way}-{embedder.digest[:8]}"
         _ready(out, published.title, embedder.digest)
         measured = _by_protocol(embedder, protocol, root, run, device, runtime)
     report = measured.report
@@ -143,7 +154,9 @@ def evaluate(
     if as_json:
         echo_json({**report.to_dict(), "out": None if out is None else str(out)})
         return
-    _print(report)
+    from indexer.report_text import print_report
+
+    print_report(report)
     if out is not None:
         click.echo(f"\nthe report: {out / 'report.html'}")
 
@@ -277,37 +290,6 @@ def _frozen(description: dict[str, Any], device: str, runtime: str) -> Callable[
     return untrained
 
 
-def _embedder(target: str, weights: Path | None, pooling: str | None, device: str, runtime: str) -> Embedder:
-    """Load or compose what ``target`` names."""
-    path = Path(target)
-    given = weights is not None or pooling is not None
-    if (path / "catalogue.json").is_file() or (path / "model.json").is_file():
-        if given:
-            raise InputError(f"{path} has its own weights and pooling; leave --weights and --pooling out")
-        from retrieval.embedder import Embedder
-
-        if (path / "model.json").is_file():
-            return Embedder.load(path, device=device, runtime=runtime)
-        from indexer.catalogue import Catalogue
-
-        with Catalogue.open(path, device=device, runtime=runtime) as opened:
-            return Embedder.load(path / "embedder" / opened.digest, device=device, runtime=runtime)
-    if path.exists():
-        raise InputError(
-            f"{path} is neither an embedder (it has no model.json) nor a catalogue; give the folder of one, or a name "
-            "of timm's"
-        )
-    if len(path.parts) > 1:
-        raise NotFoundError(
-            f"there is no embedder {path}; give the folder of one or of a catalogue, or a name of timm's"
-        )
-    from retrieval.backbones import DEFAULT_BACKBONE
-    from retrieval.embedder import Embedder
-
-    name = DEFAULT_BACKBONE if target == DEFAULT else target
-    return Embedder.create(name, weights=weights, pooling=pooling or "native", device=device, runtime=runtime)
-
-
 def _ready(out: Path, title: str | None = None, digest: str | None = None) -> None:
     from indexer.report_files import check_folder
 
@@ -319,64 +301,3 @@ def _with_about(measured: Measured) -> Measured:
 
     about = {**about_run(), **(measured.report.about or {})}
     return replace(measured, report=replace(measured.report, about=about))
-
-
-def _print(report: Report) -> None:
-    from indexer.report_words import count
-    from retrieval.model_card import name_of
-
-    card = report.embedder
-    click.echo(
-        f"{report.title}\n{report.protocol}\nembedder {name_of(card)}, {card['pooling']} pooling, "
-        f"{card['dim']} dimensions, {card['image_size']} px, digest {card['digest'][:12]}"
-    )
-    if card.get("runtimes"):
-        click.echo(f"vectors by {' and '.join(card['runtimes'])}")
-    if report.differences:
-        click.echo("\nNON-STANDARD: this number does not compare with published ones")
-        for difference in report.differences:
-            click.echo(f"  - {difference}")
-    named = {
-        figure.name: figure.name + ("" if figure.unit == "share" else f", {figure.unit}") for figure in report.figures
-    }
-    width = max(map(len, named.values()))
-    beside = {figure.name: figure for figure in report.frozen or ()}
-    heading = f"{'':{width}s}            95 % interval          macro   resolves"
-    click.echo(f"\n{heading}{'     frozen     gain' if beside else ''}")
-    for figure in report.figures:
-        click.echo(_line(figure, named[figure.name], beside.get(figure.name), width).rstrip())
-    if report.frozen_note:
-        click.echo(f"frozen: {report.frozen_note}")
-    if report.classification is not None:
-        click.echo(f"expected calibration error {report.classification.calibration_error:.2%} over 15 bins")
-    click.echo(
-        f"\n{count(report.queries, 'query', 'queries')} of {count(report.class_count, 'class', 'classes')} against "
-        f"{count(report.gallery, 'image')}; left out: "
-        f"{report.left_out:,} whose class has no other image, {report.unlabelled:,} without a label, "
-        f"{len(report.rejected):,} rejected"
-    )
-    for uri, reason in report.rejected[:SHOWN]:
-        click.echo(f"  rejected {printable(uri)}: {reason}")
-    same = len(report.pairs) + report.pairs_left_out - report.candidates
-    if same:
-        click.echo(
-            f"the same bytes twice: {count(same, 'pair')}, {report.leaks:,} of them across the split, "
-            f"{report.conflicts:,} with two different labels"
-        )
-    if report.candidates:
-        click.echo(
-            f"nearly the same vector, two different labels: {count(report.candidates, 'pair')}, maybe of one picture"
-        )
-
-
-def _line(figure: Figure, name: str, frozen: Figure | None, width: int) -> str:
-    def show(value: float | None, form: str = "7.2%") -> str:
-        if value is None:
-            return f"{'-':>7s}"
-        return f"{value:7.2f}" if figure.unit != "share" else format(value, form)
-
-    ends = f"{show(figure.low)} to {show(figure.high)}" if figure.low is not None else f"{'-':>18s}"
-    line = f"{name:{width}s}   {show(figure.value)}   {ends}    {show(figure.macro)}    {show(figure.resolvable)}"
-    if frozen is not None:
-        line += f"    {show(frozen.value)}  {show(figure.value - frozen.value, '+7.2%')}"
-    return line

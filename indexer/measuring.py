@@ -28,7 +28,7 @@ from retrieval.datasets.protocols import PROTOCOLS
 from retrieval.errors import ImageError, InputError, NotFoundError, ProtocolError
 from retrieval.evaluation import Question, evaluate
 from retrieval.labelled import Labelled
-from retrieval.recognition import recognise
+from retrieval.recognition import BY_VOTE, HEAD, KNN, Classifier, Classifies, check_head, recognise, recognise_by_head
 from retrieval.report import NON_STANDARD, Report
 from retrieval.twins import same_bytes
 
@@ -50,6 +50,8 @@ class Run:
         cache: where vectors are kept; None: in the user's cache folder.
         device: where neighbours are computed.
         runtime: what computes the vectors, where it was named: its vectors are then kept apart from all others.
+        classifier: what says the class of an image in classification: "knn", or "head", the embedder's own; see
+            ``retrieval.recognition.choose_classifier``.
     """
 
     task: str | None = None
@@ -61,6 +63,7 @@ class Run:
     cache: Path | None = None
     device: str = "cpu"
     runtime: str | None = None
+    classifier: Classifier = KNN
 
     @property
     def folder(self) -> Path | None:
@@ -124,7 +127,7 @@ def measure_protocol(
         notice: told in a sentence what takes long.
 
     Raises:
-        InputError: there is no such protocol or task, or nothing to measure.
+        InputError: there is no such protocol or task, nothing to measure, or no head for the classes of the protocol.
         ProtocolError: the folder is no such benchmark, or differs from it and ``run.anyway`` is not set.
         BusyError: another process embeds with this embedder into the same cache.
     """
@@ -134,7 +137,12 @@ def measure_protocol(
     reading = task.read(root, run.boxes or task.boxes)
     found = differences(task, reading, boxes=run.boxes)
     _check(name, root, found, anyway=run.anyway)
-    split = _Split(root, reading.table, task, classification=chosen == CLASSIFICATION)
+    recognised = chosen == CLASSIFICATION
+    own = whole = _Split(root, reading.table, task, classification=recognised)
+    head, coarser = None, task.coarser(root) if recognised and task.coarser is not None else None
+    if recognised and run.classifier == HEAD:
+        head = check_head(embedder, whole.searched_labels())
+        own = _Split(root, reading.table, task, classification=True, alone=True)
     question = Question(
         title=protocol.title,
         protocol=task.rule,
@@ -146,7 +154,10 @@ def measure_protocol(
         findings=True,
     )
 
-    def answer(embedder: Embeds, question: Question, card: dict[str, Any]) -> tuple[Report, pa.Table, list[Outcome]]:
+    def answer(
+        embedder: Embeds, head: Classifies | None, question: Question, card: dict[str, Any]
+    ) -> tuple[Report, pa.Table, list[Outcome]]:
+        split = whole if head is None else own
         outcomes, vectors = _embed(split, embedder, run, progress, notice)
         refused = [(split.ids[outcome.position], outcome.reason) for outcome in outcomes if outcome.reason is not None]
         told = [*found, _unusable(refused)] if refused else found
@@ -154,8 +165,12 @@ def measure_protocol(
         title = f"{question.title}{NON_STANDARD if told else ''}"
         queries, gallery = split.sides(outcomes, vectors)
         asked = replace(question, title=title, differences=told)
-        if chosen == CLASSIFICATION:
-            report, table = recognise(queries, gallery, question=asked, embedder=card, device=run.device)
+        if head is not None:
+            report, table = recognise_by_head(queries, head, question=asked, embedder=card, coarser=coarser)
+        elif recognised:
+            report, table = recognise(
+                queries, gallery, question=asked, embedder=card, coarser=coarser, device=run.device
+            )
         else:
             report, table = evaluate(
                 queries, gallery, question=asked, embedder=card, device=run.device, progress=ranking
@@ -171,13 +186,15 @@ def measure_protocol(
         runtimes = own_cache(embedder, run.folder).runtimes(used)
         return replace(report, rejected=refused, embedder={**card, "runtimes": runtimes}), table, outcomes
 
-    report, table, outcomes = answer(embedder, question, card)
+    report, table, outcomes = answer(embedder, head, question, card)
     plain = replace(question, points=0, findings=False)
     report = with_frozen_row(
-        report, table, frozen=frozen, answer=lambda untrained: answer(untrained, plain, {})[:2], notice=notice
+        report, table, frozen=frozen, answer=lambda untrained: answer(untrained, None, plain, {})[:2], notice=notice
     )
+    if head is not None and report.frozen is not None:
+        report = replace(report, frozen_note=f"{report.frozen_note}, {BY_VOTE}, as it has no head")
     notice("looking for pictures that are there twice, training images included")
-    ids, parts, labels, digests = _all_images(split, outcomes)
+    ids, parts, labels, digests = _all_images(own, outcomes)
     notes = list(protocol.notes)
     unread = sum(digest is None for digest in digests) - len(report.rejected)
     if unread > 0:
@@ -190,7 +207,7 @@ def measure_protocol(
             **{name: list(files) for name, files in (("missing", reading.missing), ("extra", reading.extra)) if files},
         },
     )
-    return Measured(report, table, Pictures(root, dict(zip(split.all_ids, split.all_uris, strict=True))))
+    return Measured(report, table, Pictures(root, dict(zip(whole.all_ids, whole.all_uris, strict=True))))
 
 
 class _Split:
@@ -205,12 +222,14 @@ class _Split:
         uris: theirs.
     """
 
-    def __init__(self, root: Path, table: pa.Table, task: Task, *, classification: bool) -> None:
+    def __init__(self, root: Path, table: pa.Table, task: Task, *, classification: bool, alone: bool = False) -> None:
         self._asked, self._searched = ("test", "train") if classification else ("query", "gallery")
         if classification and "test" not in task.counts:  # iNaturalist's test has no published labels
             self._asked = "val"
         if not classification and task.one_set:
             self._asked = self._searched = "test"
+        if alone:  # a classifier searches nothing
+            self._searched = self._asked
         self.root, self.table = root, table
         self.all_ids, self.all_uris = _names(table), table.column("uri").to_pylist()
         wanted = pc.is_in(table.column("part"), pa.array([self._asked, self._searched]))
@@ -219,6 +238,10 @@ class _Split:
         self.uris = [self.all_uris[row] for row in rows]
         chosen = table.take(pa.array(rows, pa.int64()))
         self._parts, self._labels = chosen.column("part").to_pylist(), chosen.column("label").to_pylist()
+
+    def searched_labels(self) -> set[str]:
+        """The classes of the images that are searched."""
+        return {label for label, part in zip(self._labels, self._parts, strict=True) if part == self._searched}
 
     def sides(self, outcomes: Sequence[Outcome], vectors: np.ndarray) -> tuple[Labelled, Labelled]:
         """Queries and gallery of what could be embedded; one object where they are one set."""

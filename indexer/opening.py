@@ -1,21 +1,77 @@
-"""Opening a catalogue as the command line asks: made where there is none, else checked against the options."""
+"""Opening what the command line names: an embedder, or a catalogue, made where there is none."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
-from retrieval.errors import InputError
+from retrieval.errors import DamagedError, InputError, NotFoundError
 
 if TYPE_CHECKING:
     from indexer.catalogue import Catalogue
+    from retrieval.embedder import Embedder
+
+DEFAULT: Final = "default"
+"""Names the bundled embedder."""
+
+
+def embedder_folder(path: Path) -> Path:
+    """Find the files of the embedder that a path names: the folder itself, or of a catalogue the one in force.
+
+    Raises:
+        NotFoundError: there is nothing.
+        InputError: it is neither an embedder nor a catalogue.
+    """
+    if (path / "model.json").is_file():
+        return path
+    if (path / "catalogue.json").is_file():
+        from indexer.catalogue import Catalogue
+
+        with Catalogue.open(path) as opened:
+            return path / "embedder" / opened.digest
+    if path.exists():
+        raise InputError(
+            f"{path} is neither an embedder (it has no model.json) nor a catalogue; give the folder of one"
+        )
+    raise NotFoundError(f"there is no embedder {path}; give the folder of one or of a catalogue")
+
+
+def load_embedder(target: str, weights: Path | None, pooling: str | None, *, device: str, runtime: str) -> Embedder:
+    """Load the embedder that a folder or a catalogue holds, or compose one of the backbone that ``target`` names.
+
+    Args:
+        target: a path, a name of timm's or ``DEFAULT``.
+        weights: of the backbone; refused where the embedder has its own.
+        pooling: likewise.
+        device: where the network runs.
+        runtime: what runs it.
+
+    Raises:
+        InputError: there is no such embedder, or it has what was given.
+        NotFoundError: there is nothing at this path.
+    """
+    path = Path(target)
+    if path.exists() or len(path.parts) > 1:
+        folder = embedder_folder(path)
+        if weights is not None or pooling is not None:
+            raise InputError(f"{path} has its own weights and pooling; leave --weights and --pooling out")
+        from retrieval.embedder import Embedder
+
+        return Embedder.load(folder, device=device, runtime=runtime)
+    from retrieval.backbones import DEFAULT_BACKBONE
+    from retrieval.embedder import Embedder
+
+    name = DEFAULT_BACKBONE if target == DEFAULT else target
+    return Embedder.create(name, weights=weights, pooling=pooling or "native", device=device, runtime=runtime)
 
 
 def open_or_create(
     path: Path,
+    *,
     backbone: str | None,
     weights: Path | None,
     pooling: str | None,
+    embedder: Path | None,
     device: str,
     runtime: str,
     **about: str | None,
@@ -27,12 +83,14 @@ def open_or_create(
         backbone: timm's name; None: the default, or whatever the catalogue has.
         weights: of the backbone; refused where the catalogue has its own.
         pooling: likewise.
+        embedder: folder of one, or another catalogue, in place of these three; None: as they say.
         device: where network and index run.
         runtime: what runs the network.
         about: ``index``, ``name``, ``note``, as far as they were given.
 
     Raises:
-        InputError: an option does not fit the catalogue that is there.
+        InputError: an option does not fit the catalogue that is there, or there is no such embedder.
+        NotFoundError: there is nothing where the embedder should be.
     """
     from indexer.catalogue import Catalogue
     from indexer.index import check_spec
@@ -45,19 +103,24 @@ def open_or_create(
         check_place(path.absolute(), locked=False)
         if spec is not None:
             check_spec(spec)
+        folder = None if embedder is None else embedder_folder(embedder)
         from retrieval.backbones import DEFAULT_BACKBONE
         from retrieval.embedder import Embedder
 
-        embedder = Embedder.create(
-            backbone or DEFAULT_BACKBONE, weights=weights, pooling=pooling or "native", device=device, runtime=runtime
-        )
+        if folder is None:
+            name = backbone or DEFAULT_BACKBONE
+            loaded = Embedder.create(name, weights=weights, pooling=pooling or "native", device=device, runtime=runtime)
+        else:
+            loaded = Embedder.load(folder, device=device, runtime=runtime)
         if spec is not None:
-            _try_index(spec, embedder.dim, device)
-        return Catalogue.create(path, embedder, device=device, **given)
+            _try_index(spec, loaded.dim, device)
+        return Catalogue.create(path, loaded, device=device, **given)
     from retrieval.model_card import model_card
 
     opened = Catalogue.open(path, device=device, runtime=runtime)
     card = model_card(path / "embedder" / opened.digest, opened.digest)
+    if embedder is not None:
+        _check_same(path, card, embedder)
     for what, wanted in (("backbone", backbone), ("pooling", pooling)):
         if wanted is not None and wanted != card[what]:
             raise InputError(
@@ -71,6 +134,29 @@ def open_or_create(
         with opened.writing():
             opened.set_about(**given)
     return opened
+
+
+def _check_same(path: Path, card: dict[str, Any], embedder: Path) -> None:
+    """Raise InputError where the embedder that is asked for is not that of the catalogue at ``path``."""
+    from indexer.embeds import digest_of
+    from retrieval.model_card import model_card
+
+    folder = embedder_folder(embedder)
+    try:
+        digest = digest_of(folder)
+    except OSError as error:
+        raise DamagedError(f"the embedder in {folder} is missing or damaged: {error}") from error
+    if digest != card["digest"]:
+        raise InputError(
+            f"{path} was made with another embedder, {_named(card)}, and {embedder} is "
+            f"{_named(model_card(folder, digest))}; leave --embedder out, or name a new catalogue with --catalogue"
+        )
+
+
+def _named(card: dict[str, Any]) -> str:
+    from retrieval.model_card import name_of
+
+    return f"{name_of(card)}{', trained' if card['trained'] else ''}, digest {card['digest'][:12]}"
 
 
 def _try_index(spec: str, dim: int, device: str) -> None:

@@ -110,7 +110,7 @@ def _leading(report: Report) -> str:
     cells = [
         (data(figure.name), f"{amount(figure.value, figure.unit)}&nbsp;{unit}", f"{between} {flag}"),
         ("queries", f"{report.queries:,}", f"of {count(report.class_count, 'class', 'classes')}"),
-        ("gallery", f"{report.gallery:,}", "images searched"),
+        ("gallery", f"{report.gallery:,}", "images searched" if report.gallery else "the classifier needs none"),
         ("left out", f"{report.left_out + report.unlabelled:,}", "queries without a right image or a label"),
     ]
     shown = "".join(
@@ -134,7 +134,7 @@ def _measured(report: Report) -> str:
         ("task", data(report.task)),
         ("queries", f"{report.queries:,} measured"),
         ("classes", f"{report.class_count:,}"),
-        ("gallery", f"{count(report.gallery, 'image')} searched"),
+        ("gallery", f"{count(report.gallery, 'image')} searched" if report.gallery else "none: a classifier decides"),
         ("left out", f"{count(report.left_out, 'query', 'queries')} whose class has no other image in the gallery"),
         ("unlabelled", f"{count(report.unlabelled, 'query', 'queries')} without a label"),
         ("rejected", f"{count(len(report.rejected), 'image')} that could not be used"),

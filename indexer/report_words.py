@@ -35,6 +35,11 @@ _MEANINGS: Final = (
     (r"NMI", "normalised mutual information of classes and k-means clusters, as many clusters as classes"),
     (r"AMI", "mutual information of classes and k-means clusters, adjusted for chance"),
     (r"(?i:top-\d+)( accuracy)?", "share of queries whose class is among the K classes predicted first"),
+    (
+        r"Coarse accuracy",
+        "share of queries whose coarse class is the most probable, a coarse class having the probabilities of all its "
+        "fine ones together",
+    ),
     (r"(?i:accuracy)", "share of queries whose predicted class is right"),
     (r"Macro precision", "mean over classes of the share of their predictions that are right"),
     (r"Macro recall", "mean over classes of the share of their queries that are predicted as them"),

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from indexer.catalogue import Catalogue
+from indexer.embeds import digest_of
 from indexer.files import read_json, sha256_of
 from indexer.view import VIEW_FILE
 from retrieval.errors import DamagedError, ImageError
@@ -106,12 +107,10 @@ def _items(catalogue: Catalogue) -> list[Problem]:
 def _embedder(catalogue: Catalogue) -> list[Problem]:
     folder = catalogue.path / "embedder" / catalogue.digest
     try:
-        digest = hashlib.sha256()
-        for name in ("model.json", "weights.safetensors"):
-            digest.update((folder / name).read_bytes())
+        digest = digest_of(folder)
     except OSError as error:
         return [Problem(str(folder), f"cannot be read: {error.strerror}", "restore it from a copy", fatal=True)]
-    if digest.hexdigest() != catalogue.digest:
+    if digest != catalogue.digest:
         return [Problem(str(folder), "is not the embedder that was saved", "restore it from a copy", fatal=True)]
     return []
 

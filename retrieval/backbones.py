@@ -143,8 +143,12 @@ class Preprocessing:
         return cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
 
 
-def build_backbone(name: str) -> torch.nn.Module:
+def build_backbone(name: str, **options: Any) -> torch.nn.Module:
     """Build a timm model without weights and without classifier, ready for inference.
+
+    Args:
+        name: timm's.
+        options: of the model's constructor.
 
     Raises:
         InputError: timm knows no such model.
@@ -154,7 +158,7 @@ def build_backbone(name: str) -> torch.nn.Module:
         hint = f"; did you mean {', '.join(near)}?" if near else ""
         raise InputError(f"timm has no backbone named {name!r}{hint} (timm.list_models() lists them all)")
     try:
-        model: torch.nn.Module = timm.create_model(name, pretrained=False, num_classes=0)
+        model: torch.nn.Module = timm.create_model(name, pretrained=False, num_classes=0, **options)
     except (RuntimeError, ValueError) as error:
         raise InputError(f"timm cannot build the backbone {name!r}: {error}") from error
     return model.eval().requires_grad_(False)
@@ -265,3 +269,17 @@ def _fill(model: torch.nn.Module, state: dict[str, torch.Tensor], where: str) ->
         )
     # The classifier is left behind on purpose; everything else was checked above.
     model.load_state_dict({name: state[name] for name in wanted if name in state}, strict=False)
+
+
+def layers_of(backbone: torch.nn.Module) -> tuple[dict[str, int], int]:
+    """Number the layers of a timm model from its input on, as timm groups them.
+
+    Returns:
+        Name of each parameter → its layer, and the last layer.
+    """
+    names = [name for name, _ in backbone.named_parameters()]
+    if not hasattr(backbone, "group_matcher"):
+        return dict.fromkeys(names, 0), 0
+    matcher = backbone.group_matcher(coarse=False)  # type: ignore[operator]
+    layer: dict[str, int] = timm.models.group_parameters(backbone, matcher, reverse=True)
+    return layer, max(layer.values(), default=0)

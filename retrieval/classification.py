@@ -42,6 +42,21 @@ def predict(probabilities: np.ndarray) -> np.ndarray:
     return np.asarray(probabilities.argmax(axis=1).astype(np.int64))
 
 
+def sum_up(probabilities: np.ndarray, coarser: np.ndarray) -> np.ndarray:
+    """Sum the probabilities of classes up to those of the coarser classes that hold them.
+
+    Args:
+        probabilities: (n, c), or shares of a vote.
+        coarser: (c,) int64, the coarser class of each class; every code from 0 to m - 1 occurs.
+
+    Returns:
+        (n, m) float64.
+    """
+    order = np.argsort(coarser, kind="stable")
+    starts = np.flatnonzero(np.diff(coarser[order], prepend=-1))
+    return np.asarray(np.add.reduceat(probabilities[:, order], starts, axis=1, dtype=np.float64))
+
+
 def confusion(predicted: np.ndarray, true: np.ndarray, classes: int) -> np.ndarray:
     """Count how often each class was taken for each.
 

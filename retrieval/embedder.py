@@ -15,15 +15,17 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import safetensors
 import safetensors.torch
 import torch
 
-from retrieval.backbones import DEFAULT_BACKBONE, Preprocessing, build_backbone, load_backbone
+from retrieval.architecture import Architecture
+from retrieval.backbones import DEFAULT_BACKBONE, Preprocessing, load_backbone
 from retrieval.coalescing import Coalescer
+from retrieval.composition import FROZEN, TRAINED, assemble, resize
 from retrieval.conversions import Conversions
 from retrieval.errors import DamagedError, EmbedderError, InputError
 from retrieval.memory import keep_freed_memory
+from retrieval.model_card import TRAINING
 from retrieval.network import Network
 from retrieval.pooling import POOLINGS
 from retrieval.runtime_choice import (
@@ -41,11 +43,10 @@ from retrieval.runtimes import AUTO, REFERENCE, Site, resolve
 
 MODEL_FILE: Final = "model.json"
 WEIGHTS_FILE: Final = "weights.safetensors"
-FORMAT: Final = 1
 
 
 class Embedder:
-    """A frozen backbone, a pooling and L2 normalisation, run by one of ``retrieval.runtimes.RUNTIMES``.
+    """A network, frozen or trained and never changed, run by one of ``retrieval.runtimes.RUNTIMES``.
 
     Safe to call from several threads: pictures that come while the network is busy join its next batch.
 
@@ -58,21 +59,18 @@ class Embedder:
     """
 
     def __init__(
-        self, backbone: torch.nn.Module, description: dict[str, Any], *, device: str = "auto", runtime: str = AUTO
+        self, network: Network, description: dict[str, Any], *, device: str = "auto", runtime: str = AUTO
     ) -> None:
         self.description = description
         self.device = choose_device(device)
         self._wanted = resolve(runtime, self.device)
-        preprocessing = Preprocessing.from_dict(description["preprocessing"])
+        preprocessing = network.preprocessing
         self._prepare = preprocessing.preparation()
         self.image_size = preprocessing.shorter_side
         self.dim = int(description["architecture"]["dim"])
-        self._weights = safetensors.torch.save(
-            {name: value.contiguous() for name, value in sorted(backbone.state_dict().items())}
-        )
+        self._weights = safetensors.torch.save(network.tensors())
         self.digest = _digest(_to_json(description), self._weights)
-        pooling = description["architecture"]["pooling"]
-        self._network = Network(backbone, pooling=pooling, preprocessing=preprocessing).eval()
+        self._network = network.eval()
         self._conversions = Conversions(self.digest)
         self._choosing = threading.Lock()
         self._choice: Choice | None = None
@@ -93,6 +91,11 @@ class Embedder:
         """Calls of ``embed`` side by side that still add speed."""
         return self._choice.at_once if self._choice else 1
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What the classifier head tells apart; () without a head."""
+        return tuple(self._network.architecture.classes)
+
     @classmethod
     def create(
         cls,
@@ -109,7 +112,7 @@ class Embedder:
         Args:
             backbone: timm's name of it.
             weights: a safetensors file with timm's names; None takes the bundled or the hub's weights.
-            pooling: a key of ``POOLINGS``.
+            pooling: a key of ``POOLINGS`` that need not be trained.
             preprocessing: of another embedder, as ``model.json`` has it; None: that the backbone was trained with.
             device: "auto", "cpu", "cuda" or "cuda:N".
             runtime: "auto" or a key of ``RUNTIMES``.
@@ -119,25 +122,51 @@ class Embedder:
             EmbedderError: the weights do not fit or cannot be had.
             MissingExtraError: the runtime's package is not installed.
         """
-        if pooling not in POOLINGS:
-            raise InputError(f"there is no pooling {pooling!r}; choose one of {', '.join(POOLINGS)}")
+        if (row := POOLINGS.get(pooling)) is None or row.trained:
+            what = f"the pooling {pooling} has to be trained with lookalike train" if row else _no_pooling(pooling)
+            frozen = ", ".join(name for name, row in POOLINGS.items() if not row.trained)
+            raise InputError(f"{what}; choose one of {frozen}")
         where = choose_device(device)
         resolve(runtime, where)  # before the weights are read
         if where == "cpu":
             keep_freed_memory()
         model, its_own, provenance = load_backbone(backbone, weights=weights)
         chosen = its_own if preprocessing is None else Preprocessing.from_dict(preprocessing)
+        resize(model, chosen)
+        network = Network(model, Architecture(backbone, pooling=pooling), chosen).eval()
         with torch.inference_mode():
-            blank = torch.zeros(1, 3, chosen.height, chosen.width)
-            dim = POOLINGS[pooling](model, model.forward_features(blank)).shape[1]  # type: ignore[operator]
-        description = {
-            "format": FORMAT,
-            "architecture": {"backbone": backbone, "pooling": pooling, "dim": int(dim)},
-            "preprocessing": chosen.to_dict(),
-            "provenance": provenance,
-        }
-        # Through JSON once, so that a loaded embedder and this one hold equal values (tuples become lists).
-        return cls(model, json.loads(_to_json(description)), device=where, runtime=runtime)
+            dim = network.embed(torch.zeros(1, 3, chosen.height, chosen.width)).shape[1]
+        network.architecture = replace(network.architecture, dim=int(dim))
+        return cls(network, _describe(network, FROZEN, provenance), device=where, runtime=runtime)
+
+    @classmethod
+    def from_network(
+        cls,
+        network: Network,
+        *,
+        provenance: dict[str, Any],
+        device: str = "auto",
+        runtime: str = AUTO,
+    ) -> Embedder:
+        """Make an embedder of a network that was trained; the network is copied, so that training may go on.
+
+        Args:
+            network: of ``retrieval.composition.compose``, on any device.
+            provenance: of its pretrained weights, as ``compose`` gave it, and under ``TRAINING`` how it was trained.
+            device: "auto", "cpu", "cuda" or "cuda:N".
+            runtime: "auto" or a key of ``RUNTIMES``.
+
+        Raises:
+            InputError: no such device or runtime.
+            MissingExtraError: the runtime's package is not installed.
+        """
+        assert provenance.get(TRAINING), "an embedder counts as trained by what its provenance says of the training"
+        where = choose_device(device)
+        resolve(runtime, where)
+        description = _describe(network, TRAINED, provenance)
+        weights = safetensors.torch.save({name: value.cpu() for name, value in network.tensors().items()})
+        # By the road of a saved one, so that what is measured now is what is loaded later.
+        return cls(assemble(description, weights, where="the network"), description, device=where, runtime=runtime)
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "auto", runtime: str = AUTO) -> Embedder:
@@ -154,18 +183,7 @@ class Embedder:
         if where == "cpu":
             keep_freed_memory()
         description, weights = read_files(folder)
-        version = description.get("format")
-        if version != FORMAT:
-            raise EmbedderError(f"{folder} has embedder format {version}; this version of lookalike reads {FORMAT}")
-        try:
-            state = safetensors.torch.load(weights)
-            model = build_backbone(description["architecture"]["backbone"])
-            model.load_state_dict(state, strict=True)
-        except (safetensors.SafetensorError, KeyError, ValueError) as error:
-            raise DamagedError(f"{folder} is damaged: {error}") from error
-        except (InputError, RuntimeError) as error:
-            raise EmbedderError(f"{folder} does not fit the installed version of timm: {error}") from error
-        return cls(model, description, device=where, runtime=runtime)
+        return cls(assemble(description, weights, where=str(folder)), description, device=where, runtime=runtime)
 
     def save(self, folder: Path, *, write: Callable[[Path, bytes], object] = Path.write_bytes) -> None:
         """Write ``weights.safetensors``, then ``model.json``, to ``folder``.
@@ -265,6 +283,26 @@ class Embedder:
             raise EmbedderError("the network gave vectors that are not finite; its weights are damaged or do not fit")
         return vectors
 
+    def classify(self, vectors: np.ndarray) -> np.ndarray:
+        """Tell by the classifier head what vectors may be.
+
+        Args:
+            vectors: (n, dim), as ``embed`` gave them, kept in any precision.
+
+        Returns:
+            (n, classes) float32 probabilities, in the order of ``classes``; rows sum to 1.
+
+        Raises:
+            InputError: it has no head, or vectors have another length.
+        """
+        if vectors.ndim != 2 or vectors.shape[1] != self.dim:
+            raise InputError(f"vectors must be (n, {self.dim}), not {vectors.shape}")
+        given = torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32))
+        with torch.inference_mode():
+            logits = self._network.logits(given.to(self._network.mean.device))
+        probabilities: np.ndarray = logits.softmax(dim=1).cpu().numpy()
+        return probabilities
+
 
 def choose_device(device: str) -> str:
     """Resolve "auto" to "cuda" where CUDA works, else "cpu", and check any other choice.
@@ -301,6 +339,22 @@ def read_files(folder: Path) -> tuple[dict[str, Any], bytes]:
     if not isinstance(description, dict):
         raise DamagedError(f"{folder / MODEL_FILE} is damaged: a JSON object was expected")
     return description, weights
+
+
+def _describe(network: Network, version: int, provenance: dict[str, Any]) -> dict[str, Any]:
+    description = {
+        "format": version,
+        "architecture": network.architecture.to_dict(),
+        "preprocessing": network.preprocessing.to_dict(),
+        "provenance": provenance,
+    }
+    # Through JSON once, so that a loaded embedder and this one hold equal values (tuples become lists).
+    values: dict[str, Any] = json.loads(_to_json(description))
+    return values
+
+
+def _no_pooling(name: str) -> str:
+    return f"there is no pooling {name!r}"
 
 
 def _to_json(description: dict[str, Any]) -> bytes:

@@ -108,7 +108,7 @@ def evaluate(
     device = own_device(device)
     protocol = question.protocol
     if search is None:
-        ranks = _ranks(coded, device, progress)
+        ranks = ranking(coded, device, progress)
         neighbours, similarities = nearest(coded, max(HUB_K, SHOWN) if question.findings else 1, device)
     else:
         # MAP@R looks at as many images as a class has; one more, where the query finds itself.
@@ -223,7 +223,11 @@ def nearest(coded: Coded, k: int, device: str) -> tuple[np.ndarray, np.ndarray]:
     return positions_of(ids, coded.gallery_ids), similarities
 
 
-def _ranks(coded: Coded, device: str, progress: Callable[[int, int], object]) -> Ranks:
+def ranking(
+    coded: Coded, device: str, progress: Callable[[int, int], object] = lambda done, total: None
+) -> Ranks:
+    """Rank the gallery for each query, shared out among processes: where the right images stand."""
+
     def some(chosen: np.ndarray) -> Ranks:
         return relevant_ranks(
             coded.queries[chosen] if len(chosen) < len(coded.queries) else coded.queries,

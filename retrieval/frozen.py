@@ -12,7 +12,7 @@ from retrieval.pooling import POOLINGS
 def frozen_like(description: dict[str, Any], *, device: str = "auto", runtime: str = "auto") -> Embedder:
     """Compose what a trained embedder began as: its backbone with the pretrained weights, at its image size.
 
-    The pooling is its own where it is one of ``POOLINGS``, else the backbone's: what was trained on top is gone.
+    The pooling is its own where that can do without training, else the backbone's: what was trained on top is gone.
 
     Args:
         description: what ``model.json`` of the trained one holds.
@@ -26,9 +26,10 @@ def frozen_like(description: dict[str, Any], *, device: str = "auto", runtime: s
     if came_from.startswith("file "):
         raise EmbedderError(f"its weights came from the {came_from}, which an embedder does not keep")
     pooling = description["architecture"].get("pooling")
+    row = POOLINGS.get(pooling)
     return Embedder.create(
         description["architecture"]["backbone"],
-        pooling=pooling if pooling in POOLINGS else "native",
+        pooling=pooling if row and not row.trained else "native",
         preprocessing=description["preprocessing"],
         device=device,
         runtime=runtime,

@@ -61,8 +61,7 @@ def code(queries: Labelled, gallery: Labelled) -> Coded:
         InputError: an id stands twice on one side, a vector is zero, or there is nothing to measure.
     """
     for name, side in (("queries", queries), ("gallery", gallery)):
-        if len(set(side.ids)) < len(side.ids):
-            raise InputError(f"two images of the {name} have the same id")
+        _refuse_twins(name, side)
     order = {id: place for place, id in enumerate(sorted({*queries.ids, *gallery.ids}))}
     query_ids = np.array([order[id] for id in queries.ids], dtype=np.int64)
     gallery_ids = np.array([order[id] for id in gallery.ids], dtype=np.int64)
@@ -100,6 +99,46 @@ def code(queries: Labelled, gallery: Labelled) -> Coded:
         left_out=int((labelled & ~measured).sum()),
         unlabelled=int((~labelled).sum()),
     )
+
+
+def code_alone(queries: Labelled, classes: Sequence[str]) -> Coded:
+    """Do what ``code`` does where nothing is searched: a query is measured if its label is one of ``classes``.
+
+    Args:
+        queries: with their labels.
+        classes: sorted; ``names`` of what comes back, whose gallery is empty.
+
+    Raises:
+        InputError: an id stands twice, a vector is zero, or there is nothing to measure.
+    """
+    _refuse_twins("queries", queries)
+    number: dict[str | None, int] = {name: place for place, name in enumerate(classes)}
+    known = [place for place, label in enumerate(queries.labels) if label in number]
+    unlabelled = sum(label is None for label in queries.labels)
+    if not known:
+        raise InputError(
+            "there is nothing to measure: no query has a label that is one of the "
+            f"{len(classes):,} classes ({len(queries.ids):,} queries, {unlabelled:,} of them without a label)"
+        )
+    places = np.array(sorted(known, key=lambda place: queries.ids[place]), dtype=np.int64)
+    none = np.empty(0, dtype=np.int64)
+    return Coded(
+        queries=_unit(queries.vectors[places], [queries.ids[place] for place in places.tolist()]),
+        gallery=np.empty((0, queries.vectors.shape[1]), np.float32),
+        query_ids=np.arange(len(places)),
+        gallery_ids=none,
+        query_codes=np.array([number[queries.labels[place]] for place in places.tolist()], dtype=np.int64),
+        gallery_codes=none,
+        names=classes,
+        places=places,
+        left_out=len(queries.ids) - len(known) - unlabelled,
+        unlabelled=unlabelled,
+    )
+
+
+def _refuse_twins(name: str, side: Labelled) -> None:
+    if len(set(side.ids)) < len(side.ids):
+        raise InputError(f"two images of the {name} have the same id")
 
 
 def _unit(vectors: np.ndarray, ids: Sequence[str]) -> np.ndarray:

@@ -43,7 +43,8 @@ def model_card(folder: Path, digest: str) -> dict[str, Any]:
         ``digest``, ``backbone``, ``tag`` (timm's; None for weights from a file, which may be any), ``weights``,
         ``pretraining`` (data that the weights were trained on, as the tag says), ``pooling``, ``dim``, ``image_size``
         (pixels of the network's input), ``trained`` (whether weights were trained here); None where the embedder does
-        not say.
+        not say. Only where there is such a thing: ``attention``, ``projected`` (True), ``head``, ``classes`` (how many
+        the head tells apart).
 
     Raises:
         DamagedError: ``model.json`` is missing or damaged.
@@ -89,7 +90,7 @@ def card_of(description: dict[str, Any], digest: str) -> dict[str, Any]:
     weights = provenance.get("weights")
     # timm names a tag for any model it builds; weights from a file need not be those.
     tag = None if str(weights).startswith("file ") else provenance.get("tag")
-    return {
+    card = {
         "digest": digest,
         "backbone": architecture.get("backbone"),
         "tag": tag,
@@ -100,6 +101,10 @@ def card_of(description: dict[str, Any], digest: str) -> dict[str, Any]:
         "dim": architecture.get("dim"),
         "image_size": preprocessing.get("height"),
     }
+    card |= {name: architecture[name] for name in ("attention", "projected", "head") if name in architecture}
+    if "classes" in architecture:
+        card["classes"] = len(architecture["classes"])
+    return card
 
 
 def name_of(card: dict[str, Any]) -> str:

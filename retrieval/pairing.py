@@ -8,10 +8,11 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from retrieval.evaluation import measures
 from retrieval.ranks import NEVER, Ranks
-from retrieval.recognition import NOWHERE, TOP
+from retrieval.recognition import COARSE, NOWHERE, TOP
 from retrieval.report import QUERIES_SCHEMA, Gain
 from retrieval.uncertainty import paired_permutation
 
@@ -36,7 +37,12 @@ def scores(table: pa.Table, names: Sequence[str]) -> dict[str, np.ndarray]:
     """
     if not set(QUERIES_SCHEMA.names) <= set(table.column_names):
         place = table.column("place").combine_chunks().fill_null(NOWHERE).to_numpy()
-        return {f"Top-{k} accuracy": (place <= k).astype(np.float64) for k in TOP}
+        right = {f"Top-{k} accuracy": (place <= k).astype(np.float64) for k in TOP}
+        # Reports of earlier versions have no such columns.
+        if "coarse_label" in table.column_names and not table.column("coarse_label").null_count:
+            same = pc.equal(table.column("coarse_predicted"), table.column("coarse_label"))
+            right[COARSE] = same.fill_null(False).to_numpy().astype(np.float64)
+        return right
     found = [match for name in names if (match := AT_K.fullmatch(name))]
     of, values = measures(ranks_of(table), [int(match[2]) for match in found], found[0][1])
     return {name: values[:, at] for at, name in enumerate(of)}

@@ -43,6 +43,24 @@ class ColourEmbedder:
         write(folder / "model.json", self._model)
 
 
+class HeadedEmbedder(ColourEmbedder):
+    """A ``ColourEmbedder`` with a classifier head: cosine to the colours of classes, sharpened, as probabilities.
+
+    Args:
+        colours: class → mean colour of its images, in [0, 255].
+    """
+
+    def __init__(self, colours: dict[str, tuple[int, int, int]]) -> None:
+        super().__init__("colour grid with a head")
+        self.classes = tuple(sorted(colours))
+        plain = [np.full((GRID, GRID, 3), colours[name], np.float64) for name in self.classes]
+        self._weights_of = ColourEmbedder().embed(plain)  # (classes, dim)
+
+    def classify(self, vectors: np.ndarray) -> np.ndarray:
+        raised = np.exp(8 * vectors @ self._weights_of.T)
+        return (raised / raised.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
 def _grid(image: np.ndarray) -> np.ndarray:
     rows = np.array_split(np.arange(image.shape[0]), GRID)
     columns = np.array_split(np.arange(image.shape[1]), GRID)

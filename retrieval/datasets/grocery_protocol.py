@@ -33,13 +33,32 @@ def _read(root: Path, boxes: bool, *, parts: Mapping[str, str], coarse: bool = F
     prefix = folder_of(names, root)
     rows = []
     for name, part in parts.items():
-        listed = _iconic(names) if name == _ICONIC else _photos(find(root, _LAYOUT, f"{prefix}{name}.txt"), coarse)
+        if name == _ICONIC:
+            listed = _iconic(names)
+        else:
+            photos = _photos(find(root, _LAYOUT, f"{prefix}{name}.txt"))
+            listed = [(image, above if coarse else label) for image, label, above in photos]
         rows += [Row(image, prefix + image, label, part) for image, label in listed]
     return reading(rows, root, [prefix + name for name in parts])
 
 
-def _photos(path: Path, coarse: bool) -> list[tuple[str, str]]:
-    """Read image and label of each line of a list."""
+def _coarser(root: Path) -> dict[str, str]:
+    """Read from all lists which coarse class each fine one is of."""
+    prefix = folder_of(find(root, _LAYOUT, "classes.csv", "dataset/classes.csv"), root)
+    found: dict[str, str] = {}
+    for name in ("train", "val", "test"):
+        path = find(root, _LAYOUT, f"{prefix}{name}.txt")
+        for image, label, above in _photos(path):
+            if found.setdefault(label, above) != above:
+                raise ProtocolError(
+                    f"{path} puts {label} of {image} under {above}, and another line puts it under {found[label]}; get "
+                    "the list anew from the data set's source"
+                )
+    return found
+
+
+def _photos(path: Path) -> list[tuple[str, str, str]]:
+    """Read image, label and coarse label of each line of a list."""
     try:
         table, rejected = read_list(path)
     except ManifestError as error:
@@ -50,8 +69,8 @@ def _photos(path: Path, coarse: bool) -> list[tuple[str, str]]:
     for number, row in enumerate(table.to_pylist(), 1):
         if not row["label"] or row["fine"].isdigit():
             raise ProtocolError(f"{path.with_name('classes.csv')} does not name the class {row['fine']} of {path.name}")
-        label = f"{row['label'].split('/')[0]}/{segment(row['coarse'])}" if coarse else row["label"]
-        found.append((inside(row["image"], path, number), label))
+        above = f"{row['label'].split('/')[0]}/{segment(row['coarse'])}"
+        found.append((inside(row["image"], path, number), row["label"], above))
     return found
 
 
@@ -102,7 +121,8 @@ GROCERY: Final = Protocol(
             partial(_read, parts={"train": "train", "val": "val", "test": "test"}),
             {"train": _TRAIN, "val": Counts(296, 60), "test": _TEST},
             (1, 5),
-            "The official lists; 81 fine classes.",
+            "The official lists; 81 fine classes, under 43 coarse ones.",
+            coarser=_coarser,
         ),
     },
     notes=(

@@ -72,6 +72,8 @@ class Task:
         disjoint: whether no class of ``train`` may be in the other parts.
         metric: what leads the table: "Recall" or, for instance-level search from sketches, "Accuracy".
         boxes: whether cutting to boxes is a part of the protocol.
+        coarser: root → label → the coarser class above it, where a classification is also reported by those; None
+            where it is not. Raises ProtocolError when a list is missing or damaged.
     """
 
     read: Callable[[Path, bool], Reading]
@@ -81,6 +83,7 @@ class Task:
     disjoint: bool = False
     metric: str = "Recall"
     boxes: bool = False
+    coarser: Callable[[Path], Mapping[str, str]] | None = None
 
     @property
     def one_set(self) -> bool:

@@ -25,6 +25,7 @@ from tests.retrieval.protocol_cases import (
     DEEPFASHION,
     GROCERY,
     INSTANCES,
+    LEEK,
     OMNIGLOT,
     PETS,
     RPC,
@@ -343,6 +344,28 @@ def test_the_real_grocery_photos_are_the_protocol(shared_photos: Path, task: str
     protocol = PROTOCOLS["grocery"].tasks[task]
     found = protocol.read(shared_photos, False)
     assert differences(protocol, found, boxes=False) == []
+
+
+def test_the_coarse_classes_of_the_real_grocery_photos_are_those_of_its_coarse_task(shared_photos: Path) -> None:
+    tasks = PROTOCOLS["grocery"].tasks
+    fine, coarse = (tasks[name].read(shared_photos, False).table for name in ("retrieval", "coarse"))
+    above = tasks["classification"].coarser(shared_photos)
+    assert (len(above), len(set(above.values()))) == (81, 43)
+    assert [above[label] for label in fine.column("label").to_pylist()] == coarse.column("label").to_pylist()
+
+
+def test_coarse_classes_are_read_from_the_lists_and_must_agree(tmp_path: Path) -> None:
+    coarser = PROTOCOLS["grocery"].tasks["classification"].coarser
+    layouts.grocery(tmp_path)
+    assert coarser(tmp_path) == {"Fruit/Apple/Gala": "Fruit/Apple", "Fruit/Apple/Fuji": "Fruit/Apple", LEEK: LEEK}
+    (tmp_path / "val.txt").write_text("val/Fruit/Apple/Fuji/1.jpg, 1, 1\n")
+    with pytest.raises(
+        ProtocolError, match=r"val\.txt puts Fruit/Apple/Fuji of val/.*/1\.jpg under Fruit/Leek, and ano"
+    ):
+        coarser(tmp_path)
+    (tmp_path / "val.txt").unlink()
+    with pytest.raises(ProtocolError, match=r"has no val\.txt"):
+        coarser(tmp_path)
 
 
 def test_protocols_say_what_they_are() -> None:

@@ -16,6 +16,7 @@ import timm
 import torch
 
 from retrieval import runtimes
+from retrieval.architecture import Architecture
 from retrieval.backbones import load_backbone
 from retrieval.conversions import Conversions
 from retrieval.errors import EmbedderError, InputError, MissingExtraError
@@ -37,7 +38,7 @@ def network_of(name: str, folder: Path) -> Network:
     path = folder / f"{name}.safetensors"
     safetensors.torch.save_file(timm.create_model(name, pretrained=False).state_dict(), path)
     backbone, preprocessing, _ = load_backbone(name, weights=path)
-    return Network(backbone, pooling="native", preprocessing=preprocessing).eval()
+    return Network(backbone, Architecture(name), preprocessing).eval()
 
 
 def pictures(network: Network, count: int, seed: int = 0) -> np.ndarray:

@@ -51,11 +51,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundled embedder after a little training, as far as can be told from outside."""
     import torch
 
+    from retrieval.architecture import Architecture
     from retrieval.backbones import DEFAULT_BACKBONE, load_backbone
     from retrieval.embedder import Embedder
+    from retrieval.network import Network
 
     frozen = Embedder.create(device="cpu")
-    model, _, _ = load_backbone(DEFAULT_BACKBONE)
+    model, preprocessing, _ = load_backbone(DEFAULT_BACKBONE)
     torch.manual_seed(0)
     with torch.no_grad():
         for value in model.parameters():
@@ -63,7 +65,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     description = json.loads(json.dumps(frozen.description))
     description["provenance"]["training"] = {"loss": "proxy anchor", "epochs": 1}
     folder = tmp_path_factory.mktemp("trained")
-    Embedder(model, description, device="cpu").save(folder)
+    network = Network(model, Architecture.from_dict(description["architecture"]), preprocessing)
+    Embedder(network, description, device="cpu").save(folder)
     return folder
 
 

@@ -1,0 +1,113 @@
+"""What a run has come to, epoch by epoch; plain values that a checkpoint can hold."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from retrieval.validation import Confusion, Score
+
+
+@dataclass(frozen=True)
+class Row:
+    """One epoch of a run.
+
+    Attributes:
+        epoch: from 1.
+        loss: mean over its steps.
+        parts: the same of each term of the loss.
+        lr: the backbone's largest learning rate at its last step.
+        image_size: of its training pictures.
+        images_per_second: of training alone.
+        seconds: since the run began, interruptions left out.
+        score: of the validation; None where there was none in this epoch.
+    """
+
+    epoch: int
+    loss: float
+    parts: dict[str, float]
+    lr: float
+    image_size: int
+    images_per_second: float
+    seconds: float
+    score: Score | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give it as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Row:
+        """Read what ``to_dict`` gave."""
+        found = values["score"]
+        return cls(**{**values, "score": None if found is None else Score(**found)})
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where a run is, for those who show it.
+
+    Attributes:
+        epoch: from 1.
+        epochs: of the run.
+        step: done in this epoch.
+        steps: of this epoch.
+        loss: of the last step.
+        images_per_second: of this epoch so far.
+        score: of the last validation.
+    """
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    images_per_second: float
+    score: Score | None
+
+
+@dataclass
+class Course:
+    """What a run has come to; kept in the checkpoint.
+
+    Attributes:
+        rows: an epoch each.
+        best: the best score so far.
+        best_epoch: from 1; 0: none yet.
+        weights: of the network then, on the CPU.
+        confusions: of the best validation.
+        seconds: that earlier parts of the run took.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    best: Score | None = None
+    best_epoch: int = 0
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    confusions: list[Confusion] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give it as plain values and tensors."""
+        return {
+            "rows": [row.to_dict() for row in self.rows],
+            "best": None if self.best is None else asdict(self.best),
+            "best_epoch": self.best_epoch,
+            "weights": self.weights,
+            "confusions": [asdict(confusion) for confusion in self.confusions],
+            "seconds": self.seconds,
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Course:
+        """Read what ``to_dict`` gave."""
+        best = values["best"]
+        return cls(
+            rows=[Row.from_dict(row) for row in values["rows"]],
+            best=None if best is None else Score(**best),
+            best_epoch=values["best_epoch"],
+            weights=values["weights"],
+            confusions=[Confusion(**confusion) for confusion in values["confusions"]],
+            seconds=values["seconds"],
+        )

@@ -1,0 +1,177 @@
+"""What is done after each epoch, and checkpoints that are there whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.io import CheckpointIO
+
+from retrieval.course import Course, Row, Step
+from retrieval.errors import DamagedError, EmbedderError
+from retrieval.recipe import Recipe
+from retrieval.validation import Confusion, Score
+
+Write = Callable[[Path, bytes], object]
+
+
+class Files(CheckpointIO):
+    """Checkpoints written whole or not at all, and read without running what they hold."""
+
+    def __init__(self, write: Write) -> None:
+        self._write = write
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint through the caller's writer."""
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        self._write(Path(path), buffer.getvalue())
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
+        """Read a checkpoint; plain values and tensors only."""
+        return read_checkpoint(Path(path))
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Remove a checkpoint."""
+        Path(path).unlink(missing_ok=True)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint.
+
+    Raises:
+        DamagedError: it is damaged.
+    """
+    try:
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # unpickling damaged bytes raises of everything
+        raise DamagedError(f"{path} is damaged ({type(error).__name__}); delete it to begin again") from error
+    return checkpoint
+
+
+class Keeper(Checkpoint):
+    """After each epoch: validate, keep the best, write the checkpoint, tell.
+
+    It is a Checkpoint for Lightning so that it comes last, when the epoch is complete.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        *,
+        path: Path,
+        identity: str,
+        validate: Callable[[Any], tuple[Score, list[Confusion]]] | None,
+        every: int,
+        progress: Callable[[Step], object],
+        on_row: Callable[[Row], object],
+        deadline: float | None,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            recipe: of the run.
+            path: of the checkpoint.
+            identity: of the run; goes into the checkpoint.
+            validate: network → its score and confusions; None where nothing is held out.
+            every: epochs between two validations.
+            progress: called after each step.
+            on_row: called after each epoch.
+            deadline: by ``time.monotonic``, after which no epoch begins; None: none.
+        """
+        self.course, self._recipe, self._path, self._stopped = Course(), recipe, path, False
+        self._validate, self._every = validate, every
+        self._progress, self._on_row, self._deadline, self._identity = progress, on_row, deadline, identity
+        self._began = self._epoch_began = time.monotonic()
+        self._images = 0
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        """Start the clock of the epoch."""
+        self._epoch_began, self._images = time.monotonic(), 0
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Tell where the run is."""
+        self._images += len(batch["codes"]) * trainer.world_size
+        took = time.monotonic() - self._epoch_began
+        self._progress(
+            Step(
+                epoch=trainer.current_epoch + 1,
+                epochs=self._recipe.epochs,
+                step=batch_idx + 1,
+                steps=len(pl_module.feed),
+                loss=float(pl_module.losses[-1]),
+                images_per_second=self._images / max(took, 1e-9),
+                score=self.course.rows[-1].score if self.course.rows else None,
+            )
+        )
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Validate where it is time to, and write the checkpoint."""
+        took, epoch = time.monotonic() - self._epoch_began, trainer.current_epoch + 1
+        late = self._deadline is not None and time.monotonic() + took > self._deadline
+        late = trainer.strategy.reduce_boolean_decision(late, all=False)
+        last = epoch == self._recipe.epochs or late
+        score = None
+        if self._validate is not None and (last or epoch % self._every == 0):
+            pl_module.judged.eval()
+            score, confusions = self._validate(pl_module.judged)
+            if self.course.best is None or score.merit >= self.course.best.merit:
+                self._keep(pl_module, score, epoch)
+                self.course.confusions = confusions
+        elif self._validate is None:
+            self._keep(pl_module, None, epoch)
+        losses = torch.stack(pl_module.losses).mean()
+        row = Row(
+            epoch=epoch,
+            loss=float(losses),
+            parts={name: float(torch.stack(values).mean()) for name, values in pl_module.parts.items()},
+            lr=max(group["lr"] for group in trainer.optimizers[0].param_groups if group["name"] == "backbone"),
+            image_size=pl_module.feed.size,
+            images_per_second=self._images / max(took, 1e-9),
+            seconds=self.course.seconds + time.monotonic() - self._began,
+            score=score,
+        )
+        if not math.isfinite(row.loss):
+            raise EmbedderError(f"the loss of epoch {epoch} is {row.loss}")
+        self.course.rows.append(row)
+        self._stopped = late or self._tired()
+        trainer.save_checkpoint(self._path)
+        if trainer.is_global_zero:
+            self._on_row(row)
+        trainer.should_stop = self._stopped
+
+    def _keep(self, fitting: Any, score: Score | None, epoch: int) -> None:
+        self.course.best, self.course.best_epoch = score, epoch
+        self.course.weights = {
+            name: value.detach().to("cpu", copy=True) for name, value in fitting.judged.state_dict().items()
+        }
+
+    def _tired(self) -> bool:
+        validated = [row.epoch for row in self.course.rows if row.score is not None]
+        return 0 < self._recipe.patience <= sum(epoch > self.course.best_epoch for epoch in validated)
+
+    @property
+    def state_key(self) -> str:
+        """What its state is called in the checkpoint."""
+        return type(self).__qualname__
+
+    def state_dict(self) -> dict[str, Any]:
+        """What of this goes into the checkpoint."""
+        kept = self.course.to_dict()
+        kept["seconds"] += time.monotonic() - self._began
+        return {
+            "course": kept,
+            "identity": self._identity,
+            "recipe": self._recipe.to_dict(),
+            "stopped": self._stopped,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.course, self._stopped = Course.from_dict(state_dict["course"]), state_dict["stopped"]
