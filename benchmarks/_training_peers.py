@@ -6,9 +6,10 @@ pytorch-metric-learning's ``MPerClassSampler``, miner and ``TripletMarginLoss``.
 it is decided in favour of the peer: loader processes are kept from one pass over the data to the next, and passes of
 Open Metric Learning, six batches long on Cars, are joined into one, so that nothing waits between them.
 
-The loss is that of Hermans et al. (arXiv 1703.07737), the one that all three can be told: each image with its farthest
-positive and nearest negative of the batch, margin 0.2, the mean over those within the margin: the default of
-pytorch-metric-learning. Open Metric Learning hands out the values, and that mean is taken here.
+The losses are those that all three have. ``arcface`` (Deng et al., CVPR 2019): 28.6 degrees, scale 64, class weights
+from normal numbers with deviation 0.1. ``triplet_hard`` (Hermans et al., arXiv 1703.07737): each image with its farthest
+positive and nearest negative of the batch, margin 0.2, the mean over those within the margin. The last is how
+pytorch-metric-learning has it; Open Metric Learning hands out the values, and that mean is taken here.
 
 ``python -m benchmarks._training_peers JOB``: train as the file says, print one JSON object, leave the vectors of the
 test images beside it. It must run where only the peer's packages and torch are.
@@ -17,6 +18,7 @@ test images beside it. It must run where only the peer's packages and torch are.
 from __future__ import annotations
 
 import json
+import math
 import random
 import resource
 import sys
@@ -35,8 +37,9 @@ OURS: Final = "lookalike"
 PLAIN: Final = "pytorch-metric-learning"
 OML: Final = "open-metric-learning"
 UNTRAINED: Final = "untrained"
-LOSS: Final = "triplet_hard"  # as ours calls it
-MARGIN: Final = 0.2
+ARCFACE: Final = "arcface"
+TRIPLET_HARD: Final = "triplet_hard"
+DEGREES, SCALE, DEVIATION, MARGIN = 28.6, 64, 0.1, 0.2
 AT_ONCE: Final = 128  # test images embedded together
 
 
@@ -59,8 +62,11 @@ class Job:
         per_class: pictures of a class in a batch.
         epochs: passes over the pictures.
         steps: of an epoch, the same in every loop.
+        loss: ``ARCFACE`` or ``TRIPLET_HARD``, as ours calls them too.
+        classes: of the training pictures.
         lr: of the backbone, by Adam, constant.
         head_lr: of the linear layer.
+        proxy_lr: of ArcFace's class weights.
         zoom: smallest share of the area that a random crop keeps.
         channels_last: layout in memory; ours chooses for itself.
         frozen: whether BatchNorm keeps its statistics and scale; else it trains, as in the peers' examples.
@@ -83,8 +89,11 @@ class Job:
     per_class: int
     epochs: int
     steps: int
+    loss: str
+    classes: int
     lr: float
     head_lr: float
+    proxy_lr: float
     zoom: float
     channels_last: bool
     frozen: bool
@@ -117,6 +126,7 @@ class Outcome:
 
 
 Criterion = Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]
+Made = tuple[Criterion, "list[torch.nn.Parameter]"]
 
 
 def plain(job: Job) -> Outcome:
@@ -145,15 +155,18 @@ def plain(job: Job) -> Outcome:
         num_workers=job.workers,
         persistent_workers=job.workers > 0,
     )
+
+    def make(classes: int, dim: int) -> Made:
+        if job.loss == ARCFACE:
+            arcface = losses.ArcFaceLoss(classes, dim, margin=DEGREES, scale=SCALE, weight_init_func=_start)
+            return arcface, list(arcface.parameters())
+        triplet, miner = losses.TripletMarginLoss(margin=MARGIN), miners.BatchHardMiner()
+        return lambda embeddings, labels: triplet(embeddings, labels, miner(embeddings, labels)), []
+
     model = _model(job)
-    optimizer = _optimizer(model, job)
-    loss_func, mining_func = losses.TripletMarginLoss(margin=MARGIN), miners.BatchHardMiner()
-
-    def criterion(embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        loss: torch.Tensor = loss_func(embeddings, labels, mining_func(embeddings, labels))
-        return loss
-
-    watch = _Watch(job, criterion, __version__)
+    criterion, proxies = make(job.classes, model.features)
+    optimizer = _optimizer(model, proxies, job)
+    watch = _Watch(job, make, __version__)
     for _ in range(job.epochs):
         for images, labels in loader:
             optimizer.zero_grad()
@@ -170,7 +183,7 @@ def open_metric_learning(job: Job) -> Outcome:
     import pandas as pd  # type: ignore[import-untyped, import-not-found, unused-ignore]
     from oml import __version__, datasets  # type: ignore[import-not-found]
     from oml.interfaces.models import IExtractor  # type: ignore[import-not-found]
-    from oml.losses import TripletLossWithMiner  # type: ignore[import-not-found]
+    from oml.losses import ArcFaceLoss, TripletLossWithMiner  # type: ignore[import-not-found]
     from oml.miners import HardTripletsMiner  # type: ignore[import-not-found]
     from oml.registry.transforms import get_transforms  # type: ignore[import-not-found]
     from oml.samplers import BalanceSampler  # type: ignore[import-not-found]
@@ -194,18 +207,27 @@ def open_metric_learning(job: Job) -> Outcome:
     # Random crop, flip and normalisation in one, as its registry has it.
     transform = get_transforms("augs_hypvit_torch", im_size=job.size, min_scale=job.zoom, mean=job.mean, std=job.std)
     train = datasets.ImageLabeledDataset(pd.DataFrame(rows, columns=["label", "path"]), transform=transform)
+
+    def make(classes: int, dim: int) -> Made:
+        if job.loss == ARCFACE:
+            arcface = ArcFaceLoss(dim, classes, m=math.radians(DEGREES), s=SCALE)
+            _start(arcface.weight)
+            return arcface, list(arcface.parameters())
+        triplets = TripletLossWithMiner(MARGIN, HardTripletsMiner(), reduction="none")
+
+        def within(embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+            values: torch.Tensor = triplets(embeddings, labels)
+            return values.sum() / (values > 0).sum().clamp(min=1)
+
+        return within, []
+
     model = Extractor(_model(job))
-    optimizer = _optimizer(model.model, job)
-    triplets = TripletLossWithMiner(MARGIN, HardTripletsMiner(), reduction="none")
-
-    def criterion(embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        values: torch.Tensor = triplets(embeddings, labels)
-        return values.sum() / (values > 0).sum().clamp(min=1)
-
+    criterion, proxies = make(job.classes, model.feat_dim)
+    optimizer = _optimizer(model.model, proxies, job)
     sampler = BalanceSampler(train.get_labels(), n_labels=job.batch // job.per_class, n_instances=job.per_class)
     loader = DataLoader(train, batch_sampler=_Joined(sampler, job.epochs * job.steps), num_workers=job.workers)
 
-    watch = _Watch(job, criterion, __version__)
+    watch = _Watch(job, make, __version__)
     for batch in loader:
         embeddings = model(_laid_out(batch["input_tensors"], job))
         loss = criterion(embeddings, batch["labels"])
@@ -231,13 +253,14 @@ def ours(job: Job) -> Outcome:
         train_size=job.size,
         dim=job.dim or None,
         head="none",
-        loss=LOSS,
+        loss=job.loss,
         batch=job.batch,
         per_class=job.per_class,
         augmentation=Augmentation(zoom=job.zoom, colour=0.0),
         optimizer="adam",
         lr=job.lr,
         head_lr=job.head_lr,
+        proxy_lr=job.proxy_lr,
         weight_decay=0.0,
         schedule="constant",
         warmup=0.0,
@@ -247,8 +270,12 @@ def ours(job: Job) -> Outcome:
         epochs=job.epochs,
         seed=job.seed,
     )
-    objective = Objective(LOSS, classes=8, dim=16, images=8 * job.per_class)
-    watch = _Watch(job, lambda vectors, labels: objective(vectors, labels)[0], "")
+
+    def make(classes: int, dim: int) -> Made:
+        objective = Objective(job.loss, classes=classes, dim=dim, images=classes * job.per_class)
+        return lambda vectors, labels: objective(vectors, labels)[0], list(objective.parameters())
+
+    watch = _Watch(job, make, "")
     manifest = read_manifest(Path(job.train))
     ids, uris, labels = (manifest.table.column(name).to_pylist() for name in ("id", "uri", "label"))
     lesson = Lesson(Examples(manifest.root, ids, uris, labels), Examples(manifest.root, [], [], []), CLASSES, "Cars")
@@ -310,9 +337,9 @@ class _Joined:
 class _Watch:
     """Clock, losses and memory of a run; begins when it is made."""
 
-    def __init__(self, job: Job, criterion: Criterion | None, version: str) -> None:
+    def __init__(self, job: Job, make: Callable[[int, int], Made] | None, version: str) -> None:
         self._job, self._version = job, version
-        self._check = None if criterion is None else check(criterion, job.per_class)
+        self._check = None if make is None else check(make, job.per_class)
         self._losses: list[float] = []
         self._images = 0
         self._began = time.perf_counter()
@@ -333,13 +360,18 @@ class _Watch:
         return Outcome(seconds, self._images, memory, first, last, self._check, self._version)
 
 
-def check(criterion: Criterion, per_class: int) -> float:
-    """Give the loss of eight classes of fixed unit vectors."""
+def check(make: Callable[[int, int], Made], per_class: int) -> float:
+    """Give the loss of eight classes of fixed unit vectors, against fixed class weights."""
     import torch
 
-    vectors = torch.randn(8 * per_class, 16, generator=torch.Generator().manual_seed(0))
-    labels = torch.arange(8).repeat_interleave(per_class)
-    return float(criterion(torch.nn.functional.normalize(vectors, dim=1), labels))
+    fixed = torch.Generator().manual_seed(0)
+    vectors = torch.nn.functional.normalize(torch.randn(8 * per_class, 16, generator=fixed), dim=1)
+    weights = torch.randn(8, 16, generator=fixed)
+    criterion, proxies = make(8, 16)
+    with torch.no_grad():
+        for values in proxies:
+            values.copy_(weights if values.shape == weights.shape else weights.T)
+        return float(criterion(vectors, torch.arange(8).repeat_interleave(per_class)))
 
 
 def peak() -> float:
@@ -376,11 +408,19 @@ def _model(job: Job) -> Any:
     return model.to(memory_format=torch.channels_last) if job.channels_last else model
 
 
-def _optimizer(model: Any, job: Job) -> torch.optim.Optimizer:
+def _start(weights: torch.Tensor) -> None:
+    import torch
+
+    torch.nn.init.normal_(weights, std=DEVIATION)
+
+
+def _optimizer(model: Any, proxies: list[torch.nn.Parameter], job: Job) -> torch.optim.Optimizer:
     import torch
 
     backbone = [parameter for parameter in model.backbone.parameters() if parameter.requires_grad]
     groups = [{"params": backbone, "lr": job.lr}]
+    if proxies:
+        groups.append({"params": proxies, "lr": job.proxy_lr})
     if job.dim:
         groups.append({"params": list(model.projection.parameters()), "lr": job.head_lr})
     return torch.optim.Adam(groups)

@@ -2,7 +2,7 @@
 
 Trained on the classes 1 to 98 of Cars196-train-half, measured on the other 98: Recall@1 among pictures of classes that
 nobody was trained on, by ``retrieval.evaluation`` for all. Every loop starts from the same weights, makes the same
-number of steps with batches of the same size and make-up, and has the same triplet loss (checked on fixed vectors),
+number of steps with batches of the same size and make-up, and has the same loss (checked on fixed vectors),
 optimiser, learning rates, embedding size, image size, crops and flips. The peers are the loops of the examples of
 pytorch-metric-learning and Open Metric Learning (``benchmarks/_training_peers.py``). They run as their examples show,
 which are the rows that count; with the channels last in memory; and with BatchNorm frozen too, as ours has it unless
@@ -41,7 +41,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks import peers
-from benchmarks._training_peers import LOSS, MARGIN, OML, OURS, PLAIN, UNTRAINED, Job, Outcome
+from benchmarks._training_peers import ARCFACE, OML, OURS, PLAIN, TRIPLET_HARD, UNTRAINED, Job, Outcome
 from benchmarks.machine import load, photo_folder, print_machine
 from retrieval.evaluation import Question, evaluate
 from retrieval.labelled import Labelled
@@ -123,8 +123,10 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--per-class", type=int, default=4, help="pictures of a class in a batch")
     parser.add_argument("--dim", type=int, default=512, help="of the embedding; 0: as many as the backbone gives")
+    parser.add_argument("--loss", choices=[ARCFACE, TRIPLET_HARD], default=ARCFACE)
     parser.add_argument("--lr", type=float, default=3e-4, help="of the backbone; Adam, constant")
     parser.add_argument("--head-lr", type=float, default=3e-3, help="of the linear layer")
+    parser.add_argument("--proxy-lr", type=float, default=1e-2, help="of ArcFace's class weights")
     parser.add_argument("--zoom", type=float, default=0.35, help="smallest share of the area that a crop keeps")
     parser.add_argument("--workers", type=int, default=2, help="loader processes of the peers")
     parser.add_argument("--threads", type=int, default=2, help="of torch")
@@ -229,8 +231,11 @@ def _prepare(given: argparse.Namespace, folder: Path) -> tuple[Job, Pictures]:
         per_class=given.per_class,
         epochs=given.epochs,
         steps=Batches(labels, batch=given.batch, per_class=given.per_class).steps,
+        loss=given.loss,
+        classes=len(set(labels.tolist())),
         lr=given.lr,
         head_lr=given.head_lr,
+        proxy_lr=given.proxy_lr,
         zoom=given.zoom,
         channels_last=False,
         frozen=False,
@@ -242,10 +247,12 @@ def _prepare(given: argparse.Namespace, folder: Path) -> tuple[Job, Pictures]:
         f"{train.num_rows} pictures of {len(set(labels.tolist()))} classes to train on, {test.num_rows} of "
         f"{len(set(asked))} others to measure; {BACKBONE}, {given.size} px, {given.dim or 'pooled'} dimensions"
     )
+    rates = f"Adam {given.lr:g}, linear layer {given.head_lr:g}, class weights {given.proxy_lr:g}"
     print(
-        f"{LOSS}, margin {MARGIN:g}; {given.epochs} epochs of {job.steps} steps of "
-        f"{given.batch}, {given.per_class} a class; Adam {given.lr:g}, linear layer {given.head_lr:g}; crops of "
-        f"{given.zoom:g} to 1, flips\n{given.threads} threads, peers with {given.workers} loader processes beside\n",
+        f"{given.epochs} epochs of {job.steps} steps of {given.batch}, {given.per_class} a class; {given.loss}; {rates}"
+    )
+    print(
+        f"crops of {given.zoom:g} to 1, flips; {given.threads} threads, peers with {given.workers} loader processes\n",
         flush=True,
     )
     return job, Pictures(files, asked)

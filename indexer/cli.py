@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from indexer.opening import open_or_create
-from indexer.options import CATALOGUE, DEVICE, JSON, RUNTIME, echo_json, notice, printable, progress_bar, source_options
+from indexer.options import (
+    CATALOGUE,
+    DEVICE,
+    JSON,
+    RUNTIME,
+    echo_json,
+    notice,
+    printable,
+    progress_bar,
+    refuse,
+    source_options,
+)
 from retrieval.errors import CatalogueError, InputError
 
 if TYPE_CHECKING:
@@ -71,10 +82,9 @@ def index(
     from indexer.ingest import ingest
     from indexer.profile import NO_PROFILE, Profile
 
-    of_backbone = {"--backbone": backbone, "--weights": weights, "--pooling": pooling}
-    for option, value in of_backbone.items():
-        if embedder is not None and value is not None:
-            raise click.UsageError(f"{option} makes an embedder, and --embedder names one; leave one of them out")
+    if embedder is not None:
+        of_backbone = {"--backbone": backbone, "--weights": weights, "--pooling": pooling}
+        refuse(of_backbone, "makes an embedder, and --embedder names one; leave one of them out")
     keep_apart(catalogue, source)
     manifest = read_source(source, reading)
     with open_or_create(

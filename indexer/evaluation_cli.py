@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from indexer.options import DEVICE, JSON, RUNTIME, echo_json, notice, progress_bar, source_options
+from indexer.options import DEVICE, JSON, RUNTIME, echo_json, notice, progress_bar, refuse, source_options
 from retrieval.errors import NotFoundError
 
 if TYPE_CHECKING:
@@ -103,15 +102,15 @@ def evaluate(
     of_source = {f"--{name.replace('_', '-')}": value for name, value in reading.items()}
     wanted = tuple(sorted(set(ks))) or None
     if protocol is None:
-        _refuse(of_protocol, "goes with --protocol")
+        refuse(of_protocol, "goes with --protocol")
         if queries is None:
-            _refuse({"--root": of_source.pop("--root")}, "goes with --protocol or --queries")
-            _refuse(of_source, "goes with --queries")
+            refuse({"--root": of_source.pop("--root")}, "goes with --protocol or --queries")
+            refuse(of_source, "goes with --queries")
         measured = _of_catalogue(Path(target), queries, label, through, wanted, clusters, out, device, runtime, reading)
     else:
         by = label if label != "label" else None
         of_catalogue = {"--queries": queries, "--through": through, "--by": by, **of_source, "--root": None}
-        _refuse(of_catalogue, "is of a catalogue, and --protocol measures an embedder; leave one of them out")
+        refuse(of_catalogue, "is of a catalogue, and --protocol measures an embedder; leave one of them out")
         from indexer.measuring import CLASSIFICATION, Run, check_root, find_task
         from indexer.opening import load_embedder
         from retrieval.recognition import choose_classifier
@@ -184,13 +183,6 @@ def compare(reports: tuple[str, ...], every: bool, as_json: bool) -> None:
         echo_json(comparison.to_dict())
         return
     click.echo(comparison.text())
-
-
-def _refuse(options: Mapping[str, object], why: str) -> None:
-    """Raise UsageError for the first option that was given."""
-    for name, value in options.items():
-        if value:
-            raise click.UsageError(f"{name} {why}")
 
 
 def _list(as_json: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,13 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def refuse(options: Mapping[str, object], why: str) -> None:
+    """Raise UsageError for the first option that was given."""
+    for name, value in options.items():
+        if value:
+            raise click.UsageError(f"{name} {why}")
 
 
 def echo_json(value: dict[str, Any]) -> None:

@@ -23,7 +23,7 @@ class TrainingOption:
         help: a clause; what stands there when nothing is given is added.
         low: least number.
         high: largest number; None: no limit.
-        values: words that there are; named in the help, and checked by whoever knows them.
+        values: words that there are, where they are few.
         name: of the option; "" makes it of the field's.
         open_low: whether the least number itself is no choice.
     """
@@ -61,7 +61,7 @@ OPTIONS: Final = (
     TrainingOption("first_size", int, "of the first epoch's pictures, which then grow; 0: they do not"),
     TrainingOption("batch", int, "pictures a step, over all processes", low=1),
     TrainingOption("per_class", int, "pictures of a class that a batch holds; 1: as they come", low=1),
-    TrainingOption("optimizer", str, "what steps", values=("adamw", "adam")),
+    TrainingOption("optimizer", str, "the optimizer", values=("adamw", "adam")),
     TrainingOption("lr", float, "largest learning rate of the backbone", open_low=True),
     TrainingOption("head_lr", float, "that of attention, pooling, projection and head", open_low=True),
     TrainingOption("proxy_lr", float, "that of the losses' proxies", open_low=True),
@@ -72,8 +72,8 @@ OPTIONS: Final = (
     TrainingOption("warmup_head", int, "epochs at the start that train only what is new"),
     TrainingOption("clip", float, "largest norm of the gradient; 0: any"),
     TrainingOption("ema", float, "decay of the weights' moving average; 0: none", high=0.99999),
-    TrainingOption("batchnorm", str, "statistics and scale", values=("frozen", "trained")),
-    TrainingOption("precision", str, "auto: bfloat16 on CUDA", values=("auto", "32", "bf16")),
+    TrainingOption("batchnorm", str, "its statistics and scale", values=("frozen", "trained")),
+    TrainingOption("precision", str, "of numbers; auto is bf16 on CUDA and 32 else", values=("auto", "32", "bf16")),
     TrainingOption("compiled", bool, "use torch.compile", name="compile"),
     TrainingOption("epochs", int, "times that every picture is shown", low=1),
     TrainingOption("patience", int, "validations without a better one, then stop; 0: never"),
@@ -156,12 +156,12 @@ _DEFAULTS: Final[dict[str, Any]] = {**vars(_SAMPLE), **vars(Augmentation())}
 
 def _option(row: TrainingOption) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     said = row.help + (f": {', '.join(row.values)}" if row.values else "")
-    text = f"{said[0].upper()}{said[1:]}  [default: {usual(row.field)}]"
+    text = f"{said if said.startswith('timm') else said[0].upper() + said[1:]}  [default: {usual(row.field)}]"
     if row.kind is bool:
         return click.option(f"{row.flag}/--no-{row.flag[2:]}", row.field, default=None, help=text)
-    kind: Any = str
+    kind: Any = click.Choice(row.values) if row.values else str
     if row.kind is int:
         kind = click.IntRange(int(row.low), None if row.high is None else int(row.high), min_open=row.open_low)
     elif row.kind is float:
         kind = click.FloatRange(row.low, row.high, min_open=row.open_low)
-    return click.option(row.flag, row.field, type=kind, metavar="NAME" if kind is str else "N", help=text)
+    return click.option(row.flag, row.field, type=kind, metavar="NAME" if row.kind is str else "N", help=text)

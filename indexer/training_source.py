@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 IMAGES: Final = "images"
 CLASSES: Final = "classes"
 NONE: Final = "none"
+NOTHING: Final = "nothing is held out, and the last epoch is kept"
 
 TRAIN: Final = frozenset({"train", "training", "trainval"})
 VALIDATION: Final = frozenset({"val", "valid", "validation", "dev"})
@@ -113,12 +114,12 @@ def find_lesson(asked: Asked, *, notice: Callable[[str], object]) -> Found:
         raise InputError(f"{name} has no picture to train on")
     by = asked.hold_out or (CLASSES if disjoint else IMAGES)
     if held is not None:
-        by, how = IMAGES, held[1]
+        by = IMAGES
         given = _labelled(held[0], refused, notice)
         rows = _apart(rows, given, notice)
-        out = given
+        out, how = given, held[1] if given.ids else NOTHING
     elif by == NONE or not any(rows.labels):
-        out, how = rows.at([]), "nothing is held out: the last epoch is kept"
+        out, how = rows.at([]), NOTHING
     else:
         rows, out, how = _parted(rows, by, asked)
     if asked.labelled:
@@ -185,7 +186,8 @@ def _of_source(
         told = ", ".join(f"{number:,} of {printable(split)!r}" for split, number in others[:5])
         notice(f"the split column also says {told}; these are trained on")
     train = rows.where(lambda at: splits[at] not in TEST | VALIDATION)
-    name = asked.source.resolve().name
+    whole = asked.source.resolve()
+    name = whole.name if whole.is_dir() else f"{whole.parent.name}/{whole.name}"
     val = rows.where(lambda at: splits[at] in VALIDATION)
     if asked.validate is not None:
         if val.ids:
@@ -201,8 +203,8 @@ def _of_source(
 def _validation_source(asked: Asked, notice: Callable[[str], object]) -> tuple[_Rows, str]:
     assert asked.validate is not None
     reading = {**asked.reading, "prefix": ""}
-    if asked.protocol is not None or asked.validate.is_dir():
-        reading["root"] = None
+    if asked.protocol is not None or asked.validate.is_dir():  # the options speak of another source
+        reading = {**dict.fromkeys(asked.reading), "prefix": ""}
     manifest = read_source(asked.validate, reading)
     if manifest.rejected.num_rows:
         notice(f"{count(manifest.rejected.num_rows, 'input')} of {asked.validate} cannot be used")

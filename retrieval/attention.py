@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from retrieval.errors import InputError
-from retrieval.pooling import places, prefix
+from retrieval.pooling import in_float32, places, prefix
 
 PARTS: Final = 8
 REDUCTION: Final = 16
@@ -157,8 +157,9 @@ def select(weights: list[Tensor], kept: int) -> Tensor:
     """
     # From the top down, since only the class token's row is wanted: a vector times a matrix, not a matrix product.
     row = weights[-1][:, :, :1]  # (n, heads, 1, tokens)
-    for below in reversed(weights[:-1]):
-        row = row @ below
+    with in_float32(row):
+        for below in reversed(weights[:-1]):
+            row = row @ below
     return row[:, :, 0, kept:].argmax(dim=2)
 
 
@@ -169,7 +170,8 @@ def _attention_of(block: Any, tokens: Tensor) -> Tensor:
     heads = mixed.unflatten(2, (3, attention.num_heads, attention.head_dim))
     query, key, _ = heads.detach().permute(2, 0, 3, 1, 4).unbind(0)  # each (n, heads, tokens, channels)
     query, key = attention.q_norm(query).detach(), attention.k_norm(key).detach()
-    weights: Tensor = (query * attention.scale @ key.transpose(2, 3)).softmax(dim=3)
+    with in_float32(tokens):  # in half the digits many patches would be equally good
+        weights: Tensor = (query.float() * attention.scale @ key.float().transpose(2, 3)).softmax(dim=3)
     return weights
 
 

@@ -54,16 +54,17 @@ def compose(
         head=recipe.head,
         classes=() if recipe.head == NONE else tuple(classes),
     )
-    backbone, preprocessing, provenance = load_backbone(recipe.backbone, weights=weights)
-    preprocessing = replace(preprocessing, height=recipe.image_size, width=recipe.image_size)
-    resize(backbone, preprocessing)
-    # Training goes through several sizes, and some transformers have to be told before.
-    if getattr(backbone, "dynamic_img_size", None) is False:
-        state = backbone.state_dict()
-        backbone = build_backbone(recipe.backbone, dynamic_img_size=True)
-        resize(backbone, preprocessing)
-        backbone.load_state_dict(state)
     with _seeded(recipe.seed):
+        backbone, preprocessing, provenance = load_backbone(recipe.backbone, weights=weights)
+        preprocessing = replace(preprocessing, height=recipe.image_size, width=recipe.image_size)
+        resize(backbone, preprocessing)
+        # Training goes through several sizes, and some transformers have to be told before.
+        if getattr(backbone, "dynamic_img_size", None) is False:
+            state = backbone.state_dict()
+            backbone = build_backbone(recipe.backbone, dynamic_img_size=True)
+            resize(backbone, preprocessing)
+            backbone.load_state_dict(state)
+    with _seeded(recipe.seed):  # anew: what was drawn so far depends on where the weights came from
         network = Network(backbone, architecture, preprocessing, learned=True).eval()
     _require_gradients(network)
     return network, preprocessing, provenance
@@ -132,6 +133,7 @@ def _read_architecture(values: Any) -> Architecture:
     return architecture
 
 
+@torch.enable_grad()  # whoever asks
 def _require_gradients(network: Network) -> None:
     """Let all parameters require gradients that a small pass finds to be used."""
     network.requires_grad_(True)

@@ -85,6 +85,7 @@ class Fitting(lightning.LightningModule):
         logits = self.network.logits(vectors) if self.objective.needs_head else None
         if self.trainer.world_size > 1:
             vectors, labels, logits, others = self._gathered(vectors, labels, logits, others)
+        loss: Tensor
         loss, parts = self.objective(vectors, labels, logits, others)
         if not torch.isfinite(loss):
             raise EmbedderError(
@@ -102,12 +103,12 @@ class Fitting(lightning.LightningModule):
         self, vectors: Tensor, labels: Tensor, logits: Tensor | None, others: Mixed | None
     ) -> tuple[Tensor, Tensor, Tensor | None, Mixed | None]:
         """Bring the stripes of all processes together, with gradients, in the order that one process would have."""
-
         views = self.objective.views
 
         def together(values: Tensor, *, grads: bool = False) -> Tensor:
             parts: Any = self.all_gather(values, sync_grads=grads)  # (world, views * n, ...)
-            return parts.unflatten(1, (views, -1)).movedim(0, 1).flatten(0, 2)  # as one process has them
+            joined: Tensor = parts.unflatten(1, (views, -1)).movedim(0, 1).flatten(0, 2)
+            return joined
 
         gathered = None
         if others is not None:

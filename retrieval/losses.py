@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from retrieval.errors import InputError
-from retrieval.mining import semi_hard
+from retrieval.mining import distance_weighted, semi_hard
 
 PROXY_DEVIATION: Final = 0.1
 MEMORY_LIMIT: Final = 8192
@@ -156,20 +156,6 @@ class _Inside(distances.CosineSimilarity):  # type: ignore[misc]
     def compute_mat(self, query_emb: Tensor, ref_emb: Tensor) -> Tensor:
         similarity: Tensor = super().compute_mat(query_emb, ref_emb)
         return similarity.clamp(SHORTEST_ANGLE - 1.0, 1.0 - SHORTEST_ANGLE)
-
-
-def distance_weighted(
-    vectors: Tensor, labels: Tensor, reference: Tensor | None = None, reference_labels: Tensor | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw negatives evenly over distances (Wu et al., ICCV 2017, section 4), from torch's generator.
-
-    In double precision: at 512 dimensions weights of one batch differ by e^370, and in single precision all anchors
-    but those with the nearest negatives would be lost.
-    """
-    miner = miners.DistanceWeightedMiner(cutoff=0.5, nonzero_loss_cutoff=1.4)
-    against = None if reference is None else reference.double()
-    anchors, positives, negatives = miner(vectors.double(), labels, against, reference_labels)
-    return anchors, positives, negatives
 
 
 def _against_classes(kind: Callable[..., Any], sizes: Sizes, **numbers: Any) -> ImageLoss:

@@ -90,7 +90,7 @@ class Network(torch.nn.Module):
         return self.embed(pixels.permute(0, 3, 1, 2).to(torch.float32) / 255.0)
 
     def embed(self, images: Tensor) -> Tensor:
-        """Embed (n, 3, height, width) float32 images in [0, 1], sides as ``multiple`` tells: (n, dim), as ``forward``."""
+        """Embed (n, 3, height, width) float32 images in [0, 1], sides as ``multiple`` tells, to (n, dim)."""
         images = ((images - self.mean) / self.std).to(next(self.backbone.parameters()).dtype)
         pooled = self.pooling(self.backbone, self.attention(self.backbone, images))
         with in_float32(pooled):
@@ -166,9 +166,7 @@ def _check(architecture: Architecture, attention: Any, backbone: Any) -> None:
         )
     count = len(architecture.classes)
     if (architecture.head == NONE) != (count == 0):
-        raise InputError(
-            f"a head and classes go together, not the head {architecture.head} and {count} classes"
-        )
+        raise InputError(f"a head and classes go together, not the head {architecture.head} and {count} classes")
     if architecture.projected and architecture.dim < 1:
         raise InputError(f"a vector cannot have the length {architecture.dim}; choose a number from 1 on")
 

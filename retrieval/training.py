@@ -11,7 +11,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ import lightning
 import numpy as np
 import torch
 
-from retrieval.architecture import NONE, Architecture
+from retrieval.architecture import NONE
 from retrieval.composition import compose
 from retrieval.course import Course, Row, Step
 from retrieval.embedder import Embedder, choose_device
@@ -32,6 +32,7 @@ from retrieval.lesson import IMAGES, Lesson, gallery_of, held_out_of, store_of
 from retrieval.losses import parse
 from retrieval.machine import cores, version
 from retrieval.memory import keep_freed_memory
+from retrieval.model_card import TRAINING
 from retrieval.objective import Objective
 from retrieval.processes import own_device
 from retrieval.recipe import Recipe
@@ -118,9 +119,10 @@ def fit(
         recipe, budget = Recipe.from_dict(found["recipe"]), None
         notice(f"going on after epoch {len(found['course']['rows'])} of {recipe.epochs}")
     classes = sorted(set(lesson.train.labels))
-    network, preprocessing, provenance = compose(
-        _architecture(recipe, classes), weights=weights, image_size=recipe.image_size, seed=recipe.seed
-    )
+    # A head that no loss trains would be noise.
+    learns = any(term.row.needs_head for term in parse(recipe.loss))
+    composed = recipe if learns else replace(recipe, head=NONE)
+    network, preprocessing, provenance = compose(composed, classes=classes, weights=weights)
     objective = _objective(lesson, recipe, len(classes), network.architecture.dim)
 
     store = store_of(lesson.train, preprocessing, size=math.ceil(recipe.train_size * 1.125), progress=filling)
@@ -179,25 +181,10 @@ def fit(
     network.cpu()
     if folding is not None:
         folding.undo()
-    embedder = Embedder.from_network(
-        network, provenance, training=_card(lesson, recipe, keeper.course, len(places), len(classes)), device=device
-    )
+    card = _card(lesson, recipe, keeper.course, len(places), len(classes))
+    embedder = Embedder.from_network(network, provenance={**provenance, TRAINING: card}, device=device)
     told = [(lesson.train.uris[at], reason) for at, reason in store.refused]
     return Trained(embedder, recipe, keeper.course, told + unusable)
-
-
-def _architecture(recipe: Recipe, classes: Sequence[str]) -> Architecture:
-    """What is to be composed; a head that no loss trains would be noise, so there is none."""
-    learns = recipe.head != NONE and any(term.row.needs_head for term in parse(recipe.loss))
-    return Architecture(
-        backbone=recipe.backbone,
-        attention=recipe.attention,
-        pooling=recipe.pooling,
-        dim=recipe.dim or 0,
-        projected=recipe.dim is not None,
-        head=recipe.head if learns else NONE,
-        classes=tuple(classes) if learns else (),
-    )
 
 
 def _objective(lesson: Lesson, recipe: Recipe, classes: int, dim: int) -> Objective:

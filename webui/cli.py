@@ -19,6 +19,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "demo": ("webui.demo:demo", "Draw or take photos, index them and open the page."),
     "index": ("indexer.cli:index", "Add images to a catalogue."),
     "search": ("indexer.cli:search", "Find the lookalikes of pictures."),
+    "train": ("indexer.training_cli:train", "Train an embedder on labelled images."),
+    "advise": ("indexer.training_cli:advise", "Say whether training is likely to pay."),
     "evaluate": ("indexer.evaluation_cli:evaluate", "Measure Recall@K and more, of a catalogue or by a benchmark."),
     "compare": ("indexer.evaluation_cli:compare", "Compare evaluations query by query."),
     "info": ("indexer.cli:info", "Say what a catalogue holds."),

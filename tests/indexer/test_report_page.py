@@ -369,3 +369,14 @@ def test_figures_that_share_a_meaning_are_said_once():
     said = meanings(["Recall@1", "MAP@R", "Recall@10", "something new", "mAP", "Macro recall"])
     assert [names for names, _ in said] == ["Recall@1, Recall@10", "MAP@R", "something new", "mAP", "Macro recall"]
     assert said[2][1] == "as whoever measured it defines it"
+    (coarse,) = meanings(["Coarse accuracy"])
+    assert coarse[1].startswith("share of queries whose coarse class is the most probable")
+
+
+def test_a_classifier_that_searched_nothing_says_so():
+    searched = sample_report(classification=True)
+    said = words(report_page(searched, drawn_picture()))
+    assert f"{searched.gallery:,} images searched" in said and "the classifier needs none" not in said
+    said = words(report_page(replaced(searched, gallery=0), drawn_picture()))
+    assert "images searched" not in said
+    assert "the classifier needs none" in said and "none: a classifier decides" in said

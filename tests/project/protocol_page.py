@@ -16,7 +16,8 @@ decoded, `--boxes` where the protocol uses none) is refused with the differences
 non-standard. A `-` is a count that no source gives; it is not checked.
 
 Retrieval: `test` is query and gallery at once, the query itself left out by id; `query` is searched in `gallery`.
-Classification: `test` (`val` where the test has no labels) against the nearest images of `train`, nothing trained.
+Classification: `test` (`val` where the test has no labels) against the nearest images of `train`, nothing trained; or
+by the classifier head of an embedder that was trained on `train` (`--classifier`).
 """
 
 

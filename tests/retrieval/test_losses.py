@@ -4,15 +4,39 @@ from __future__ import annotations
 
 import math
 from itertools import product
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
-from retrieval.losses import FEW_PICTURES, LOSSES, distance_weighted
-from retrieval.mining import semi_hard
+
+from retrieval.losses import FEW_PICTURES, LOSSES
+from retrieval.mining import distance_weighted, semi_hard
 from retrieval.objective import Objective
-from tests.retrieval.plain_losses import *
+from tests.retrieval.plain_losses import (
+    CLASSES,
+    DIM,
+    EVERY,
+    PLAIN,
+    N,
+    dot,
+    draw,
+    far,
+    logits,
+    lse,
+    mean,
+    objective,
+    one_thread,
+    plain_semi_hard,
+    plain_soft_triple,
+    positive,
+    proxies_of,
+)
+
+__all__ = ["one_thread"]
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -78,16 +102,46 @@ def test_margin_puts_pairs_on_either_side_of_their_class_boundary() -> None:
     assert total.item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_negative_as_far_as_the_positive_is_not_semi_hard() -> None:
+    vectors = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [-1, 0, 0]])
+    chosen = torch.stack(semi_hard(vectors, torch.tensor([0, 0, 1, 2]))).T.tolist()
+    assert chosen[0] == [0, 1, 3]
+
+
 def test_distance_weighted_mining_forgets_no_anchor_in_many_dimensions() -> None:
-    """In single precision the weights of all anchors but those with the very nearest negatives are zero."""
+    """In the library's, the weights of all anchors but those with the very nearest negatives are zero."""
     generator = torch.Generator().manual_seed(0)
     vectors = torch.randn(1, 512, generator=generator) + 1.2 * torch.randn(32, 512, generator=generator)
     vectors[1] = vectors[0] + 0.3 * torch.randn(512, generator=generator)
     vectors, labels = functional.normalize(vectors, dim=1), torch.arange(32) % 8
-    anchors, positives, negatives = distance_weighted(vectors, labels)
-    assert set(anchors.tolist()) == set(range(32))
-    assert bool((labels[anchors] == labels[positives]).all() and (labels[anchors] != labels[negatives]).all())
-    assert bool((anchors != positives).all())
+    chosen = torch.stack(distance_weighted(vectors, labels)).T.tolist()
+    same = [(a, p) for a, p in product(range(32), repeat=2) if a != p and labels[a] == labels[p]]
+    assert [(a, p) for a, p, _ in chosen] == same
+    assert all(labels[a] != labels[n] for a, _, n in chosen)
+
+
+@pytest.mark.parametrize("dim", [3, 8, 64])
+def test_distance_weighted_mining_draws_evenly_over_distances(dim: int) -> None:
+    """An anchor with 20,000 positives draws as often: near ones count as 0.5 away, those from 1.4 on never."""
+    distances = [0.1, 0.5, 0.6, 0.9, 1.2, 1.39, 1.45, 1.9]
+    angles = [2 * math.asin(distance / 2) for distance in distances] + [1.0] * 20_000
+    reference = torch.zeros(len(angles), dim)
+    reference[:, 0], reference[:, 1] = torch.tensor(angles).cos(), torch.tensor(angles).sin()
+    labels = torch.tensor([1] * len(distances) + [0] * 20_000)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        anchors, positives, negatives = distance_weighted(torch.eye(1, dim), labels[-1:], reference, labels)
+    assert not anchors.any() and torch.equal(positives, torch.arange(8, len(angles)))
+    found = torch.bincount(negatives, minlength=8) / 20_000
+    cut = [max(distance, 0.5) for distance in distances]
+    expected = [d ** (2 - dim) * (1 - d * d / 4) ** ((3 - dim) / 2) * (d < 1.4) for d in cut]
+    assert found.tolist() == pytest.approx([share / sum(expected) for share in expected], abs=0.015)
+
+
+def test_distance_weighted_mining_takes_what_there_is() -> None:
+    vectors = torch.tensor([[1.0, 0, 0], [1, 0, 0], [-1, 0, 0]])
+    chosen = distance_weighted(vectors, torch.tensor([0, 0, 1]))
+    assert [part.tolist() for part in chosen] == [[0, 1], [1, 0], [2, 2]]
 
 
 @given(st.integers(0, 10_000), st.integers(2, 9), st.integers(1, 9), st.integers(1, 3))
@@ -125,10 +179,10 @@ def test_the_order_of_a_batch_changes_no_loss(name: str, seed: int, order: list[
 
 @pytest.mark.parametrize("name", EVERY)
 def test_every_loss_teaches_a_small_network(name: str) -> None:
-    """8 classes of 4 noisy points: Recall@1 66 % at first, 100 % after 60 steps."""
+    """8 classes of 4 noisy points: Recall@1 below 80 % at first, 100 % after 60 steps."""
     generator = torch.Generator().manual_seed(2)
     labels = torch.arange(8).repeat_interleave(4)
-    points = torch.randn(8, 16, generator=generator)[labels] + 0.6 * torch.randn(32, 16, generator=generator)
+    points = torch.randn(8, 16, generator=generator)[labels] + 0.5 * torch.randn(32, 16, generator=generator)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.ReLU(), torch.nn.Linear(32, 16))
@@ -155,7 +209,7 @@ def test_every_loss_teaches_a_small_network(name: str) -> None:
 
 
 CASES = {
-    "a class each": (torch.eye(DIM), torch.arange(DIM) % CLASSES * 0 + torch.tensor([0, 1, 2, 3, 0, 1])),
+    "at right angles": (torch.eye(DIM), torch.arange(DIM) % CLASSES),
     "all of one class": (draw(0, 5)[0], torch.zeros(5, dtype=torch.int64)),
     "one image": (draw(0, 1)[0], torch.zeros(1, dtype=torch.int64)),
     "one image a class": (draw(0, 4)[0], torch.arange(4)),
@@ -184,10 +238,31 @@ def test_a_batch_with_nothing_to_compare_gives_a_gradient_all_the_same(name: str
 
 @pytest.mark.parametrize("name", ["arcface", "subcenter_arcface"])
 def test_a_vector_on_its_class_weight_has_a_gradient(name: str) -> None:
+    """The slope of the arc cosine is infinite there."""
     made = objective(name)
-    vectors = torch.tensor(proxies_of(made)[:: 3 if name != "arcface" else 1]).float()
+    [weights] = made.parameters()
+    with torch.no_grad():
+        weights.copy_(torch.eye(DIM)[:, torch.arange(weights.shape[1]) * CLASSES // weights.shape[1]])
+    vectors = torch.eye(DIM)[:CLASSES]
     vectors = torch.cat([vectors, -vectors]).requires_grad_()
     total, _ = made(vectors, torch.arange(2 * CLASSES) % CLASSES)
     total.backward()
     assert vectors.grad is not None and bool(vectors.grad.isfinite().all())
-    assert all(bool(parameter.grad.isfinite().all()) for parameter in made.parameters())  # type: ignore[union-attr]
+    assert weights.grad is not None and bool(weights.grad.isfinite().all())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("name", [name for name in EVERY if "margin" not in name])
+def test_a_gpu_finds_the_same_loss_and_gradient(name: str) -> None:
+    on_cpu, on_gpu = objective(name, images=1), objective(name, images=1).cuda()
+    for seed in range(3):
+        (vectors, labels), scores = draw(seed), logits()
+        there = vectors.cuda().requires_grad_()
+        vectors.requires_grad_()
+        expected, _ = on_cpu(vectors, labels, scores)
+        total, _ = on_gpu(there, labels.cuda(), scores.cuda())
+        torch.testing.assert_close(total.cpu(), expected, atol=1e-5, rtol=1e-4)
+        if name != "ce":
+            slopes = [torch.autograd.grad(value, v)[0].cpu() for value, v in ((total, there), (expected, vectors))]
+            torch.testing.assert_close(*slopes, atol=1e-4, rtol=1e-3)

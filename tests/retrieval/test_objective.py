@@ -4,16 +4,33 @@ from __future__ import annotations
 
 import copy
 from itertools import product
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.nn import functional
+
 from retrieval.errors import InputError
 from retrieval.losses import LOSSES, MEMORY_LIMIT, Term, parse
 from retrieval.objective import Mixed, Objective
-from tests.retrieval.plain_losses import *
+from tests.retrieval.plain_losses import (
+    DIM,
+    EVERY,
+    PAIRS,
+    N,
+    dot,
+    draw,
+    logits,
+    mean,
+    objective,
+    one_thread,
+    positive,
+)
+
+__all__ = ["one_thread"]
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 weights = st.floats(0.01, 100)

@@ -1,0 +1,168 @@
+"""The folder of a training: what may be in it, who may write it, and what is written while it runs and at its end.
+
+``model.json`` and ``weights.safetensors`` are the embedder; ``report.html`` tells how it came about; below ``training``
+lie ``last.ckpt`` (to go on from), ``metrics.csv`` (an epoch a row) and ``recipe.json`` (every choice and why).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from indexer.files import TEMPORARY_PREFIX, sweep, write_bytes, write_json
+from indexer.place import ABOUT_FILE, held, lock_of, looking
+from retrieval.choosing import Choice
+from retrieval.errors import BusyError, CatalogueError, InputError
+
+if TYPE_CHECKING:
+    from retrieval.course import Row
+    from retrieval.embedder import Embedder
+
+TRAINING: Final = "training"
+CHECKPOINT: Final = "last.ckpt"
+METRICS: Final = "metrics.csv"
+RECIPE: Final = "recipe.json"
+PAGE: Final = "report.html"
+MODEL, WEIGHTS = "model.json", "weights.safetensors"
+_OURS: Final = frozenset({TRAINING, MODEL, WEIGHTS, PAGE, ".lock"})
+_SCORES: Final = ("recall_at_1", "map_at_r", "knn", "head")
+PATIENCE: Final = 60
+"""Seconds that the other processes of a run wait for the first to begin again."""
+
+
+def check_out(out: Path) -> None:
+    """Refuse a folder that holds anything but a training, before a long run.
+
+    Raises:
+        InputError: it holds other things, or is a file.
+        CatalogueError: it is a catalogue, or cannot be looked at or written.
+    """
+    with looking(out):
+        if out.exists() and not out.is_dir():
+            raise InputError(f"{out} is a file, and an embedder is a folder; name a new one with --out")
+        inside = {entry.name for entry in out.iterdir()} if out.is_dir() else set()
+        nearest = next(place for place in (out, *out.absolute().parents) if place.exists())
+    if ABOUT_FILE in inside:
+        raise CatalogueError(f"{out} is a catalogue; name another folder for the embedder with --out")
+    if {MODEL, WEIGHTS} & inside and TRAINING not in inside:
+        raise InputError(f"{out} holds an embedder that was not trained there; name another folder with --out")
+    foreign = sorted(name for name in inside - _OURS if not name.startswith(TEMPORARY_PREFIX))
+    if foreign:
+        raise InputError(f"{out} holds other things, such as {foreign[0]}; name a new or an empty folder with --out")
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise CatalogueError(f"cannot write {out}: {nearest} may not be written; name another folder with --out")
+
+
+@contextlib.contextmanager
+def training_folder(out: Path, *, restart: bool, leading: bool) -> Iterator[Path]:
+    """Hold the folder of a training, and give the place of its checkpoint.
+
+    Args:
+        out: made when it is not there.
+        restart: whether what an earlier run left is removed.
+        leading: whether this is the first, or only, process of the run; the others write nothing.
+
+    Raises:
+        BusyError: another run writes it.
+        InputError: it holds other things.
+        CatalogueError: it cannot be written.
+    """
+    place = out / TRAINING
+    if not leading:
+        _await_beginning(place, restart=restart)
+        yield place
+        return
+    check_out(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CatalogueError(f"cannot make {out}: {error.strerror or error}") from error
+    with held(lock_of(out), out):
+        check_out(out)
+        sweep(out)
+        try:
+            place.mkdir(exist_ok=True)
+            if restart:
+                for name in (CHECKPOINT, METRICS, RECIPE):
+                    (place / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise CatalogueError(f"cannot write {place}: {error.strerror or error}") from error
+        yield place
+
+
+def _await_beginning(place: Path, *, restart: bool) -> None:
+    """Wait for the first process, which makes the folder and removes what an earlier run left."""
+    until = time.monotonic() + PATIENCE
+    while not place.is_dir() or (restart and (place / CHECKPOINT).exists()):
+        if time.monotonic() > until:
+            raise BusyError(f"{place} was not made ready by the first process of this run; look at what that one says")
+        time.sleep(0.05)
+
+
+def save_embedder(embedder: Embedder, out: Path) -> None:
+    """Write an embedder's files, or leave none that could be taken for one."""
+    with looking(out):
+        # Weights of one training beside the description of another would load and be neither.
+        (out / MODEL).unlink(missing_ok=True)
+    embedder.save(out, write=write_bytes)
+
+
+def write_recipe(place: Path, choices: Sequence[Choice], about: Mapping[str, Any]) -> None:
+    """Write every choice with its reason, and what it was made for."""
+    made = {choice.field: {"value": choice.value, "why": choice.why} for choice in choices}
+    write_json(place / RECIPE, {"choices": made, **about})
+
+
+class Metrics:
+    """``metrics.csv``, a row an epoch; what an earlier part of the run wrote stays.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._rows: list[dict[str, Any]] = []
+        if path.is_file():
+            with path.open(newline="", encoding="utf-8") as file:
+                self._rows = list(csv.DictReader(file))
+
+    def add(self, row: Row) -> None:
+        """Write an epoch in its place; those after it are of another time and go."""
+        self._rows = [known for known in self._rows if _epoch(known) < row.epoch]
+        self._rows.append(flat(row))
+        self._write()
+
+    def replace(self, rows: Sequence[Row]) -> None:
+        """Write all epochs."""
+        self._rows = [flat(row) for row in rows]
+        self._write()
+
+    def _write(self) -> None:
+        columns = list(dict.fromkeys(name for row in self._rows for name in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self._rows)
+        write_bytes(self._path, text.getvalue().encode())
+
+
+def flat(row: Row) -> dict[str, Any]:
+    """Write an epoch as one row of a table; a score that there was none of is empty."""
+    values: dict[str, Any] = {"epoch": row.epoch, "loss": row.loss}
+    values |= {f"loss {name}": value for name, value in row.parts.items()}
+    values |= {name: getattr(row, name) for name in ("lr", "image_size", "images_per_second", "seconds")}
+    return values | {name: None if row.score is None else getattr(row.score, name) for name in _SCORES}
+
+
+def _epoch(row: Mapping[str, Any]) -> int:
+    try:
+        return int(row["epoch"])
+    except (KeyError, TypeError, ValueError):
+        return 0

@@ -1,0 +1,310 @@
+"""The report of a training as one HTML file that opens offline: every picture and curve is inside it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from indexer.report_pictures import Album, Picture
+from indexer.report_style import STYLE
+from indexer.report_words import command, count, data, label, percent, text, value
+from indexer.training_account import Account
+from indexer.training_charts import CURVE_STYLE, HUES, Series, curves_chart
+from indexer.training_options import shown
+from retrieval.choosing import USUAL, Choice
+
+MAX_CONFUSIONS: Final = 40
+MAX_REFUSED: Final = 100
+_OPEN: Final = 12  # the others are folded away
+_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+_SCORES: Final = (("recall_at_1", "Recall@1"), ("knn", "kNN vote"), ("head", "head"), ("map_at_r", "MAP@R"))
+_FILES: Final = (
+    ("model.json", "architecture, preprocessing, recipe and provenance of the embedder"),
+    ("weights.safetensors", "its weights"),
+    ("training/metrics.csv", "an epoch a row: losses, learning rate, speed, validation"),
+    ("training/recipe.json", "every choice with its reason"),
+    ("training/last.ckpt", "what the same command goes on from; not needed once it has ended"),
+)
+
+
+def training_page(account: Account, picture: Picture) -> str:
+    """Draw the report of a training as a page.
+
+    Args:
+        account: what is told.
+        picture: gives a small JPEG for an image id; where it gives None or raises ImageError or NotFoundError, the
+            page says why in the picture's place.
+
+    Returns:
+        A whole HTML document that loads nothing from elsewhere.
+    """
+    album = Album(picture)
+    parts: list[tuple[str, str, Callable[[], str]]] = [
+        ("trained", "What was trained", lambda: _trained(account)),
+        ("choices", "What was chosen, and why", lambda: _choices(account.choices)),
+        ("curves", "Curves", lambda: _curves(account)),
+        ("confusions", "Worst confusions", lambda: _confusions(account, album)),
+        ("refused", "Refused pictures", lambda: _refused(account.refused)),
+        ("repeat", "How to repeat it", lambda: _repeat(account)),
+    ]
+    links = "".join(f'<li><a href="#{place}">{name}</a></li>' for place, name, _ in parts)
+    sections = "".join(
+        f'<section id="{place}" aria-labelledby="{place}-head"><h2 id="{place}-head">{name}</h2>{draw()}</section>'
+        for place, name, draw in parts
+    )
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="referrer" content="no-referrer"><link rel="icon" href="data:,">'
+        f"<title>{text(account.source)} – training</title><style>{STYLE}{CURVE_STYLE}</style></head><body>"
+        f'<a class="skip" href="#main">Skip to the report</a>{_head(account)}'
+        f'<div class="frame"><nav aria-label="Contents"><ol>{links}</ol></nav>'
+        f'<main id="main" tabindex="-1">{sections}</main></div></body></html>\n'
+    )
+
+
+def took(seconds: float) -> str:
+    """Write a time: "45 s", "12 min 30 s", "2 h 5 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _head(account: Account) -> str:
+    return (
+        '<header><p class="brand">lookalike <span>training</span></p>'
+        f'<h1>{data(account.source)}</h1><p class="protocol">{data(account.embedder.get("backbone"))}, trained on '
+        f"{_of_classes(account)}</p>{_leading(account)}</header>"
+    )
+
+
+def _of_classes(account: Account) -> str:
+    classes = f" of {count(account.classes, 'class', 'classes')}" if account.classes else " without labels"
+    return f"{count(account.pictures, 'image')}{classes}"
+
+
+def _leading(account: Account) -> str:
+    first = ("Recall@1", "–", "nothing was held out to validate on")
+    if account.best is not None:
+        held = f"on {count(account.held_out, 'image')} held out"
+        first = ("Recall@1", f"{percent(account.best.recall_at_1)}&nbsp;%", held)
+    cells = [
+        first,
+        ("epochs", f"{len(account.rows):,}", f"the one kept is {account.best_epoch:,}"),
+        ("images/s", f"{account.images_per_second:,.0f}", "in training, without validation"),
+        ("took", took(account.seconds), "validation included"),
+    ]
+    told = "".join(
+        f"<div><dt>{name}</dt><dd><strong>{number}</strong> <span>{note}</span></dd></div>"
+        for name, number, note in cells
+    )
+    return f'<dl class="leading">{told}</dl>'
+
+
+def _trained(account: Account) -> str:
+    card = account.embedder
+    rows = [(text(key).replace("_", " "), value(given)) for key, given in card.items() if key != "digest"]
+    rows.append(("digest", f"<code>{value(card['digest'])}</code>"))
+    on = [
+        ("trained on", _of_classes(account)),
+        ("validated on", f"{count(account.held_out, 'image')}: {text(account.held_by)}"),
+        ("searched", _searched(account)),
+        ("refused", f"{count(len(account.refused), 'image')} that could not be used"),
+    ]
+    best = account.best
+    if best is not None:
+        shares = [(name, getattr(best, field)) for field, name in _SCORES]
+        on += [(name, f"{percent(share)} %") for name, share in shares if share is not None]
+    if best is not None and best.head is not None:
+        on.append(("names classes better", "the head" if best.classifier == "head" else "the vote of neighbours"))
+    return (
+        "<p>The figures are of the epoch that is kept, on images that were not trained on. They chose that epoch, so "
+        "they flatter it a little: the number to publish is that of a test set, by <code>lookalike evaluate</code>.</p>"
+        f'<div class="cards"><div><h3>Embedder</h3>{_list(rows)}</div><div><h3>Images</h3>{_list(on)}</div></div>'
+    )
+
+
+def _searched(account: Account) -> str:
+    if not account.held_out:
+        return "nothing"
+    if account.by == "classes":
+        return "among the other held-out images: their classes were not trained on"
+    return "among training images, up to 20 of each class"
+
+
+def _list(rows: Sequence[tuple[str, str]], kind: str = "facts-list") -> str:
+    return f'<dl class="{kind}">{"".join(f"<div><dt>{name}</dt><dd>{said}</dd></div>" for name, said in rows)}</dl>'
+
+
+def _choices(choices: Sequence[Choice]) -> str:
+    told = [choice for choice in choices if choice.why != USUAL]
+    rest = [choice for choice in choices if choice.why == USUAL]
+    usual = ""
+    if rest:
+        usual = (
+            f"<details><summary>{len(rest):,} more, as usual</summary>"
+            f"{_table(('choice', 'value'), [(_name(one), _shown(one)) for one in rest], 'as usual')}</details>"
+        )
+    rows = [(_name(one), _shown(one), text(one.why)) for one in told]
+    return (
+        "<p>Every one of these is an option of <code>lookalike train</code>.</p>"
+        f"{_table(('choice', 'value', 'why'), rows, 'what was chosen')}{usual}"
+    )
+
+
+def _name(choice: Choice) -> str:
+    return text(choice.field).replace("_", "-")
+
+
+def _shown(choice: Choice) -> str:
+    return data(shown(choice.value))
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], name: str, kind: str = "told") -> str:
+    head = "".join(f'<th scope="col">{column}</th>' for column in columns)
+    body = "".join(
+        f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
+        for first, *cells in rows
+    )
+    return (
+        f'<div class="scroll" role="region" aria-label="Table: {name}" tabindex="0"><table class="{kind}">'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _curves(account: Account) -> str:
+    rows = account.rows
+    if not rows:
+        return '<p class="none">No epoch was finished.</p>'
+    epochs = rows[-1].epoch
+    losses = [Series("loss", [(row.epoch, row.loss) for row in rows])]
+    names = list(dict.fromkeys(name for row in rows for name in row.parts))
+    if len(names) > 1:
+        losses += [
+            Series(name, [(row.epoch, row.parts[name]) for row in rows if name in row.parts])
+            for name in names[: HUES - 1]
+        ]
+    drawn = [_titled("Loss", curves_chart("loss", "Loss by epoch", losses, epochs=epochs, write=_number, floor=0.0))]
+    shares = []
+    for field, name in _SCORES:
+        points = [(row.epoch, getattr(row.score, field)) for row in rows if row.score is not None]
+        if points and all(share is not None for _, share in points):
+            shares.append(Series(name, points))
+    if shares:
+        chart = curves_chart(
+            "validation",
+            "Validation by epoch, in per cent",
+            shares,
+            epochs=epochs,
+            write=lambda share: _number(100 * share),
+            marked=account.best_epoch,
+        )
+        drawn.append(_titled("Validation, in per cent", chart))
+    power = math.floor(math.log10(max(*(row.lr for row in rows), 1e-12)))
+    rates = Series(f"learning rate of the backbone, in 1e{power}", [(row.epoch, row.lr / 10**power) for row in rows])
+    drawn.append(
+        _titled(
+            "Learning rate",
+            curves_chart("rate", "Learning rate by epoch", [rates], epochs=epochs, write=_number, floor=0.0),
+        )
+    )
+    speeds = Series("images a second, in training", [(row.epoch, row.images_per_second) for row in rows])
+    chart = curves_chart("speed", "Images a second by epoch", [speeds], epochs=epochs, write=_number, floor=0.0)
+    drawn.append(_titled("Speed", chart))
+    return f"{''.join(drawn)}{_epochs(account, names)}"
+
+
+def _titled(title: str, chart: str) -> str:
+    return f"<h3>{title}</h3>{chart}"
+
+
+def _number(number: float) -> str:
+    """Write a number so that it fits beside an axis."""
+    return f"{number / 1000:.3g}k" if abs(number) >= 10_000 else f"{number:,.4g}"
+
+
+def _epochs(account: Account, names: Sequence[str]) -> str:
+    scored = [(field, name) for field, name in _SCORES if any(_score(row, field) for row in account.rows)]
+    rows = [
+        (
+            f"{row.epoch:,}",
+            f"{row.loss:.4g}",
+            *(f"{row.parts[name]:.4g}" if name in row.parts else "–" for name in names),
+            *(_score(row, field) or "–" for field, _ in scored),
+            f"{row.lr:.2g}",
+            f"{row.image_size:,}",
+            f"{row.images_per_second:,.0f}",
+        )
+        for row in account.rows
+    ]
+    columns = ("epoch", "loss", *map(text, names), *(f"{name}, %" for _, name in scored), "rate", "pixels", "images/s")
+    table = _table(columns, rows, "epoch by epoch", "numbers")
+    return f"<details><summary>Epoch by epoch, as a table</summary>{table}</details>"
+
+
+def _score(row: object, field: str) -> str:
+    share = getattr(getattr(row, "score", None), field, None)
+    return "" if share is None else percent(share)
+
+
+def _confusions(account: Account, album: Album) -> str:
+    if not account.held_out:
+        return '<p class="none">Nothing was held out, so none is known.</p>'
+    if not account.confusions:
+        return '<p class="none">No held-out image has a nearest image of another class.</p>'
+    items = []
+    for one in account.confusions[:MAX_CONFUSIONS]:
+        sides = "".join(
+            f'<figure class="tile pair-side">{album.show(id, f"{what}, {of}")}<figcaption>{label(of)}'
+            f'<span class="id">{data(id)}</span></figcaption></figure>'
+            for id, of, what in (
+                (one.id, one.label, "held out"),
+                (one.nearest, one.nearest_label, "the nearest to it"),
+            )
+        )
+        items.append(
+            f'<li class="pair"><p class="facts"><span>similarity</span><span>{one.similarity:.3f}</span></p>'
+            f'<div class="sides">{sides}</div></li>'
+        )
+    first = f'<ol class="pairs">{"".join(items[:_OPEN])}</ol>'
+    more = ""
+    if len(items) > _OPEN:
+        more = (
+            f"<details><summary>{len(items) - _OPEN:,} more confusions</summary>"
+            f'<ol class="pairs" start="{_OPEN + 1}">{"".join(items[_OPEN:])}</ol></details>'
+        )
+    return (
+        f"<p>Held-out images, left, whose nearest image, right, is of another class: the {len(items):,} most similar. "
+        "What looks the same to you too is often a wrong label.</p>"
+        f"{first}{more}"
+    )
+
+
+def _refused(refused: Sequence[tuple[str, str]]) -> str:
+    if not refused:
+        return '<p class="none">Every picture could be used.</p>'
+    rows = "".join(
+        f"<li><span>{data(uri)}</span> <span class=soft>{data(reason)}</span></li>"
+        for uri, reason in refused[:MAX_REFUSED]
+    )
+    more = len(refused) - MAX_REFUSED
+    rest = f'<p class="soft">and {count(more, "more picture")}.</p>' if more > 0 else ""
+    return f'<ul class="plain">{rows}</ul>{rest}'
+
+
+def _repeat(account: Account) -> str:
+    about = dict(account.about)
+    called = about.pop("command", None)
+    line = f"<pre><code>{command(called)}</code></pre>" if called else ""
+    rows = [(text(key).replace("_", " "), value(given)) for key, given in about.items()]
+    files = [(f"<code>{name}</code>", what) for name, what in _FILES]
+    return (
+        "<p>The same command on the same images draws the same numbers; with <code>--deterministic</code> and the same "
+        "versions on the same machine it gives the same weights to the bit.</p>"
+        f"{line}{_list(rows)}<h3>Files beside this page</h3>{_list(files, 'facts-list wide')}"
+    )

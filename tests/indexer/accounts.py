@@ -1,0 +1,60 @@
+"""Trainings that are told and never were, for the tests of their report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from indexer.training_account import Account
+from retrieval.choosing import BASELINES, Choice, Counts, choose
+from retrieval.course import Row
+from retrieval.validation import Confusion, Score
+
+HOSTILE = "<script>alert(1)</script>\"'&"
+
+
+def sample_choices(given: dict[str, object] | None = None) -> Sequence[Choice]:
+    counts = Counts.of([f"class {at // 6}" for at in range(600)])
+    return choose("test_efficientnet", counts, device="cpu", budget=None, native_size=224, given=given or {})[1]
+
+
+def sample_rows(epochs: int, *, every: int = 2, head: bool = True) -> list[Row]:
+    rows = []
+    for epoch in range(1, epochs + 1):
+        score = None
+        if epoch % every == 0 or epoch == epochs:
+            found = 1 - 0.5 / epoch
+            score = Score(found, found - 0.3, found - 0.05 if head else None, found + 0.01 if head else None)
+        loss = 9.0 / epoch
+        rows.append(
+            Row(epoch, loss, {"proxy_anchor": loss - 0.5, "ce": 0.5}, 3e-4 / epoch, 192, 61.0, 40.0 * epoch, score)
+        )
+    return rows
+
+
+def sample_account(
+    names: Sequence[tuple[str, str]] = (), *, epochs: int = 12, held_out: int = 90, refused: int = 3
+) -> Account:
+    """Tell a training of ``epochs`` epochs, the nth image being confused with the next of ``names``: (id, class)."""
+    named = names or [(f"Paint/Red/{at:03d}.jpg", f"Paint/{'Red' if at % 2 else 'Sand'}") for at in range(31)]
+    confusions = [
+        Confusion(named[at][0], named[at][1], named[at + 1][0], named[at + 1][1], 0.99 - at / 100)
+        for at in range(len(named) - 1)
+    ]
+    rows = sample_rows(epochs)
+    return Account(
+        source=named[0][0] if names else "photos",
+        pictures=510,
+        classes=100,
+        held_out=held_out,
+        held_by="the last 15% of the images of each class",
+        by="images",
+        embedder={"digest": "ab" * 32, "backbone": "test_efficientnet", "dim": 512, "head": "cosine", "classes": 100},
+        choices=sample_choices(dict(BASELINES["cbam"].choices)),
+        rows=rows,
+        best=rows[-1].score if held_out else None,
+        best_epoch=epochs,
+        confusions=confusions if held_out else [],
+        refused=[(f"broken/{at}.jpg", "the file is cut") for at in range(refused)],
+        seconds=40.0 * epochs,
+        about={"command": "lookalike train photos --out birds", "versions": {"lookalike": "0.1.0"}, "cores": 2},
+    )

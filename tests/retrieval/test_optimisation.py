@@ -1,0 +1,70 @@
+"""Groups of parameters and learning rates over a run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retrieval.backbones import build_backbone
+from retrieval.errors import InputError
+from retrieval.optimisation import SCHEDULES, optimizer_of, parameter_groups, rate
+from retrieval.recipe import Recipe
+
+RECIPE = Recipe("test_vit", image_size=160, train_size=160, layer_decay=0.5, lr=1e-3, head_lr=1e-2, proxy_lr=0.1)
+
+
+def test_every_parameter_is_in_one_group_with_its_rate_and_decay() -> None:
+    backbone = build_backbone("test_vit").requires_grad_(True)
+    new, proxies = torch.nn.Linear(4, 2), torch.nn.Parameter(torch.zeros(3, 4))
+    groups = parameter_groups(RECIPE, backbone, new.parameters(), [proxies])
+    found = [id(parameter) for group in groups for parameter in group["params"]]  # type: ignore[attr-defined]
+    wanted = [id(parameter) for parameter in (*backbone.parameters(), *new.parameters(), proxies)]
+    assert sorted(found) == sorted(wanted)
+    for group in groups:
+        for parameter in group["params"]:  # type: ignore[attr-defined]
+            matrix = parameter.ndim > 1 and parameter is not proxies
+            assert group["weight_decay"] == (RECIPE.weight_decay if matrix else 0.0)
+    rate_of = {id(p): group["lr"] for group in groups for p in group["params"]}  # type: ignore[attr-defined]
+    assert rate_of[id(proxies)] == 0.1
+    assert rate_of[id(new.weight)] == 1e-2
+    parameters = dict(backbone.named_parameters())
+    below, above = parameters["blocks.0.mlp.fc1.weight"], parameters["blocks.1.mlp.fc1.weight"]
+    assert rate_of[id(above)] == 2 * rate_of[id(below)]  # type: ignore[operator]
+    assert rate_of[id(parameters["norm.weight"])] == RECIPE.lr
+
+
+def test_what_is_frozen_is_in_no_group() -> None:
+    backbone = build_backbone("test_vit")
+    assert parameter_groups(RECIPE, backbone, [], []) == []
+
+
+@given(schedule=st.sampled_from(sorted(SCHEDULES)), step=st.integers(0, 99), warmup=st.sampled_from([0.0, 0.1, 0.5]))
+def test_rates_stay_between_the_floor_and_the_largest(schedule: str, step: int, warmup: float) -> None:
+    recipe = replace(RECIPE, schedule=schedule, warmup=warmup)
+    assert 0 < rate(recipe, step, 100, backbone=True, steps_an_epoch=10) <= 1.0
+
+
+def test_cosine_rises_over_the_warmup_and_falls_to_the_floor() -> None:
+    shares = [rate(RECIPE, step, 100, backbone=True, steps_an_epoch=10) for step in range(101)]
+    assert shares[:11] == sorted(shares[:11])
+    assert shares[10] == pytest.approx(1.0)
+    assert shares[10:] == sorted(shares[10:], reverse=True)
+    assert shares[100] == pytest.approx(1e-3)
+
+
+def test_the_backbone_rests_while_the_head_warms_up() -> None:
+    recipe = replace(RECIPE, warmup_head=2, warmup=0.0)
+    for step, wanted in ((0, True), (19, True), (20, False)):
+        assert (rate(recipe, step, 100, backbone=True, steps_an_epoch=10) == 0.0) is wanted
+        assert rate(recipe, step, 100, backbone=False, steps_an_epoch=10) > 0.0
+
+
+def test_unknown_names_say_what_there_is() -> None:
+    with pytest.raises(InputError, match="cosine, onecycle, cyclic, constant"):
+        rate(replace(RECIPE, schedule="linear"), 0, 1, backbone=True, steps_an_epoch=1)
+    with pytest.raises(InputError, match="adamw, adam"):
+        optimizer_of(replace(RECIPE, optimizer="lion"), [])
