@@ -1,8 +1,8 @@
 """Does attention or another pooling help fine-grained search, at equal budget?
 
-Cars196-train-half, zero-shot, as in ``python -m benchmarks losses``: the default recipe of ``lookalike train`` with each
-attention and each pooling in turn, all else equal, with several seeds. The author of timm warns that attention like
-CBAM's can hurt fine-grained work; what wins here is the default.
+Cars196-train-half, zero-shot, as in ``python -m benchmarks losses``: the default recipe of ``lookalike train`` with
+each attention and each pooling in turn, all else equal, with several seeds. The author of timm warns that attention
+like CBAM's can hurt fine-grained work; what wins here is the default.
 """
 
 from __future__ import annotations

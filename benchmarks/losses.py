@@ -5,8 +5,8 @@ embedding size, image size, augmentation, batch (with four pictures of a class, 
 epochs are the same for all; no epoch is chosen: the last is kept. Learning rates were chosen on classes 85 to 98 of
 the training half, for all losses alike: one for the backbone, one for what is new, one for proxies.
 
-``default`` is what ``lookalike train`` chooses for these pictures, with the same size, batch and epochs. Every recipe is
-run with each seed; the spread is a 95 % interval by Student's t over the seeds.
+``default`` is what ``lookalike train`` chooses for these pictures, with the same size, batch and epochs. Every recipe
+is run with each seed; the spread is a 95 % interval by Student's t over the seeds.
 """
 
 from __future__ import annotations

@@ -69,8 +69,9 @@ class Fitting(lightning.LightningModule):
     def training_step(self, batch: dict[str, Any], _: int) -> Tensor:
         """Augment, embed, gather from all processes, and compute the loss."""
         recipe, step, epoch = self._recipe, int(batch["step"]), int(batch["epoch"])
-        # Dropout and miners draw from torch's generator: the same numbers after a resume.
-        torch.manual_seed(int(generator(recipe.seed, epoch, step).integers(2**31)))
+        # Dropout draws from torch's generator: the same numbers after a resume.
+        seeds = generator(recipe.seed, epoch, step).integers(2**31, size=2).tolist()
+        torch.manual_seed(seeds[0])
         images, codes = batch["pixels"].to(torch.float32).div_(255.0), batch["codes"]
         n, views = len(codes), len(batch["pixels"]) // len(codes)
         places = range(int(batch["first"]), int(batch["first"]) + n)
@@ -85,6 +86,7 @@ class Fitting(lightning.LightningModule):
         logits = self.network.logits(vectors) if self.objective.needs_head else None
         if self.trainer.world_size > 1:
             vectors, labels, logits, others = self._gathered(vectors, labels, logits, others)
+        torch.manual_seed(seeds[1])  # and so do miners: the same on all processes, whatever dropout drew
         loss: Tensor
         loss, parts = self.objective(vectors, labels, logits, others)
         if not torch.isfinite(loss):

@@ -29,7 +29,8 @@ MEMORY_LIMIT: Final = 8192
 FEW_PICTURES: Final = 20
 """Pictures a class, on average, below which SoftTriple keeps two centres a class, as its authors do on SOP."""
 SHORTEST_ANGLE: Final = 1e-6
-"""Cosines stay this far from -1 and 1 where an angle is taken of them, since arccos has no finite slope there."""
+"""Cosines stay this far from -1 and 1 where an angle is taken of them: arccos has no finite slope there, and with
+torch before 2.15 the library's own clamp lets it through."""
 MEMORY: Final = "xbm"
 
 _Miner = Callable[..., tuple[Tensor, ...]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given as examples
 from hypothesis import strategies as st
@@ -153,8 +154,6 @@ def test_batches_can_always_be_made(sizes: list[int]) -> None:
     labels = [f"class {at}" for at, size in enumerate(sizes) for _ in range(size)]
     recipe = chosen(Counts.of(labels))
     codes = {name: at for at, name in enumerate(dict.fromkeys(labels))}
-    import numpy as np
-
     made = Batches(np.array([codes[label] for label in labels]), batch=recipe.batch, per_class=recipe.per_class)
     assert made.epoch(0).shape == (made.steps, recipe.batch)
 
@@ -175,7 +174,7 @@ def test_configurations_of_the_field(name: str) -> None:
 
 
 def test_no_such_configuration() -> None:
-    with pytest.raises(InputError, match="'vgg'.*transfg"):
+    with pytest.raises(InputError, match=r"'vgg'.*transfg"):
         chosen(baseline="vgg")
 
 
