@@ -31,7 +31,7 @@ $(VENV)/.test: $(VENV)/bin/python setup.cfg pyproject.toml requirements.lock
 demo: $(VENV)/.demo ## Draw a saree catalogue, index it, open the page (SOURCE=folder: your own photos; PORT=8000)
 	$(BIN)/lookalike demo --port $(PORT) $(if $(SOURCE),"$(SOURCE)")
 
-test: lint ## Lint, types, and the tests (about four minutes on two cores)
+test: lint ## Lint, types, and the tests (some minutes on two cores)
 	$(BIN)/python -m pytest -q -n 2
 
 test-slow: $(VENV)/.test ## The tests that take minutes each

@@ -7,8 +7,8 @@ it is decided in favour of the peer: loader processes are kept from one pass ove
 Open Metric Learning, six batches long on Cars, are joined into one, so that nothing waits between them.
 
 The losses are those that all three have. ``arcface`` (Deng et al., CVPR 2019): 28.6 degrees, scale 64, class weights
-from normal numbers with deviation 0.1. ``triplet_hard`` (Hermans et al., arXiv 1703.07737): each image with its farthest
-positive and nearest negative of the batch, margin 0.2, the mean over those within the margin. The last is how
+from normal numbers with deviation 0.1. ``triplet_hard`` (Hermans et al., arXiv 1703.07737): each image with its
+farthest positive and nearest negative of the batch, margin 0.2, the mean over those within the margin. The last is how
 pytorch-metric-learning has it; Open Metric Learning hands out the values, and that mean is taken here.
 
 ``python -m benchmarks._training_peers JOB``: train as the file says, print one JSON object, leave the vectors of the
@@ -22,6 +22,7 @@ import math
 import random
 import resource
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -279,27 +280,27 @@ def ours(job: Job) -> Outcome:
     manifest = read_manifest(Path(job.train))
     ids, uris, labels = (manifest.table.column(name).to_pylist() for name in ("id", "uri", "label"))
     lesson = Lesson(Examples(manifest.root, ids, uris, labels), Examples(manifest.root, [], [], []), CLASSES, "Cars")
-    folder = Path(job.vectors).with_suffix("")
-    folder.mkdir()
-    trained = fit(
-        lesson,
-        recipe,
-        folder,
-        write=Path.write_bytes,
-        weights=Path(job.weights),
-        device="cpu",
-        progress=lambda step: watch.note(step.loss, job.batch),
-    )
-    assert trained is not None
-    trained.embedder.save(folder)
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        trained = fit(
+            lesson,
+            recipe,
+            place,
+            write=Path.write_bytes,
+            weights=Path(job.weights),
+            device="cpu",
+            progress=lambda step: watch.note(step.loss, job.batch),
+        )
+        assert trained is not None
+        trained.embedder.save(place)
 
-    def embed() -> np.ndarray:
-        embedder = Embedder.load(folder, device="cpu", runtime="torch")
-        pixels = np.load(job.pixels, mmap_mode="r")
-        parts = range(0, len(pixels), AT_ONCE)
-        return np.concatenate([embedder.embed(list(pixels[at : at + AT_ONCE]), prepared=True) for at in parts])
+        def embed() -> np.ndarray:
+            embedder = Embedder.load(place, device="cpu", runtime="torch")
+            pixels = np.load(job.pixels, mmap_mode="r")
+            parts = range(0, len(pixels), AT_ONCE)
+            return np.concatenate([embedder.embed(list(pixels[at : at + AT_ONCE]), prepared=True) for at in parts])
 
-    return watch.end(embed)
+        return watch.end(embed)
 
 
 def untrained(job: Job) -> Outcome:

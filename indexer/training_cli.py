@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from indexer.cli import keep_apart
 from indexer.options import DEVICE, JSON, RUNTIME, echo_json, notice, progress_bar, refuse, source_options
 from indexer.training_files import check_out, training_folder
 from indexer.training_options import OPTIONS, given_choices, seconds_of, shown, training_options
@@ -109,10 +108,7 @@ def train(
     say: Callable[[str], object] = notice if leading else lambda _: None
 
     if leading:
-        check_out(out)
-    for place in (source, validate):
-        if place is not None:
-            keep_apart(out, place)
+        check_out(out, *(place for place in (source, validate) if place is not None))
     reading = {name: value for name, value in values.items() if name not in _FIELDS}
     asked = Asked(
         source,

@@ -36,11 +36,15 @@ PATIENCE: Final = 60
 """Seconds that the other processes of a run wait for the first to begin again."""
 
 
-def check_out(out: Path) -> None:
+def check_out(out: Path, *sources: Path) -> None:
     """Refuse a folder that holds anything but a training, before a long run.
 
+    Args:
+        out: the folder, which need not be there.
+        sources: what is learned from; the folder may not lie in one.
+
     Raises:
-        InputError: it holds other things, or is a file.
+        InputError: it holds other things, is a file, or would be read as a part of what is learned from.
         CatalogueError: it is a catalogue, or cannot be looked at or written.
     """
     with looking(out):
@@ -48,6 +52,9 @@ def check_out(out: Path) -> None:
             raise InputError(f"{out} is a file, and an embedder is a folder; name a new one with --out")
         inside = {entry.name for entry in out.iterdir()} if out.is_dir() else set()
         nearest = next(place for place in (out, *out.absolute().parents) if place.exists())
+    for source in sources:
+        if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
+            raise InputError(f"the embedder {out} would lie inside the folder {source}; put it somewhere else")
     if ABOUT_FILE in inside:
         raise CatalogueError(f"{out} is a catalogue; name another folder for the embedder with --out")
     if {MODEL, WEIGHTS} & inside and TRAINING not in inside:

@@ -124,7 +124,7 @@ def find_lesson(asked: Asked, *, notice: Callable[[str], object]) -> Found:
         rows, out, how = _parted(rows, by, asked)
     if asked.labelled:
         check_labels(rows.labels, source=f"the training part of {name}")
-    out, by = _fitting(rows, out, by, asked.labelled, notice) if out.ids else (out, by)
+    out, by = _fitting(rows, out, by, asked.labelled, notice) if out.ids else (out, CLASSES)
     labels = [label for label in rows.labels if label is not None] if asked.labelled else []
     train = Examples(rows.root, rows.ids, rows.uris, labels)
     taken = set(rows.ids)

@@ -124,6 +124,7 @@ def fit(
     composed = recipe if learns else replace(recipe, head=NONE)
     network, preprocessing, provenance = compose(composed, classes=classes, weights=weights)
     objective = _objective(lesson, recipe, len(classes), network.architecture.dim)
+    _check_sizes(recipe, network.multiple)
 
     store = store_of(lesson.train, preprocessing, size=math.ceil(recipe.train_size * 1.125), progress=filling)
     notice(store.notice)
@@ -208,6 +209,21 @@ def _objective(lesson: Lesson, recipe: Recipe, classes: int, dim: int) -> Object
             f"the loss {recipe.loss} has no classes to take {recipe.per_class} pictures of: give --per-class 1"
         )
     return objective
+
+
+def _check_sizes(recipe: Recipe, multiple: int | None) -> None:
+    """Refuse sizes of training pictures that the backbone cannot take."""
+    for size in sizes_of(recipe):
+        if multiple is None and size != recipe.image_size:
+            raise InputError(
+                f"{recipe.backbone} takes pictures of one size only, not {size} pixels in training and "
+                f"{recipe.image_size} afterwards: give --train-size {recipe.image_size} and no --first-size"
+            )
+        if size % (multiple or 1):
+            raise InputError(
+                f"{recipe.backbone} takes pictures whose side is a multiple of {multiple} pixels, not {size}: "
+                "change --train-size or leave --first-size out"
+            )
 
 
 def _validation(

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from indexer.training_charts import Series, curves_chart, epochs_shown, ticks_of
-from indexer.training_report import training_page, took
+from indexer.training_report import took, training_page
 from tests.indexer.accounts import HOSTILE, sample_account
 from tests.indexer.reports import drawn_picture
 

@@ -150,7 +150,7 @@ def test_labels_that_are_not_learned_still_serve_to_validate(picture_folder: Pat
 def test_a_benchmarks_training_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (3, 4, 5):
         monkeypatch.setitem(BIRDS, name, (40 * name, 90, 120))
-    root = write_birds(tmp_path / "birds")
+    root = write_birds(tmp_path / "birds", each=6)
     fix_counts(monkeypatch, "cub", root)
     lesson = find(protocol="cub", reading={"root": root}, share=0.3).lesson
     assert (lesson.by, lesson.source.endswith(", train")) == ("classes", True)
