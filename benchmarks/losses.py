@@ -18,8 +18,9 @@ from pathlib import Path
 
 from benchmarks._zero_shot import Contest
 from benchmarks.machine import print_machine
+from retrieval.architecture import NONE
 from retrieval.choosing import Counts, choose
-from retrieval.losses import LOSSES
+from retrieval.losses import LOSSES, parse
 from retrieval.recipe import Recipe
 
 LOSSES_COMPARED = ("triplet", "multi_similarity", "proxy_anchor", "arcface")
@@ -47,7 +48,8 @@ def main(arguments: Sequence[str]) -> None:
     print(f"default: {default.loss}, lr {default.lr:g}, head {default.head_lr:g}, proxies {default.proxy_lr:g}\n")
     frozen = contest.frozen(default)
     for loss in chosen.losses:
-        contest.run(loss, replace(default, loss=loss), chosen.seeds)
+        head = default.head if any(term.row.needs_head for term in parse(loss)) else NONE
+        contest.run(loss, replace(default, loss=loss, head=head), chosen.seeds)
     contest.run(f"default ({default.loss})", default, chosen.seeds)
     contest.table(frozen)
 

@@ -78,10 +78,6 @@ def run_training(
                 notice=notice,
                 **how,
             )
-        except SystemExit as stop:  # what Lightning makes of Ctrl-C
-            if isinstance(stop.__context__, KeyboardInterrupt):
-                raise KeyboardInterrupt from stop
-            raise
         except RuntimeError as error:
             if type(error).__name__ != "OutOfMemoryError":
                 raise

@@ -8,10 +8,11 @@ import json
 import logging
 import math
 import os
+import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -106,6 +107,7 @@ def fit(
         EmbedderError: the loss is no number, or weights cannot be had.
         DamagedError: the checkpoint is damaged.
         LookalikeError: what ``write`` raises, as when the disk is full; the checkpoint before stays.
+        KeyboardInterrupt: the user stopped it; the checkpoint of the last epoch stays.
     """
     began = time.monotonic()
     where = torch.device(own_device(choose_device(device)))
@@ -113,16 +115,18 @@ def fit(
         keep_freed_memory()
     rank, world = _join(where)
     path = folder / CHECKPOINT
-    identity = _identity(lesson, recipe, budget)
+    identity = _identity(lesson, recipe, budget, weights)
     found = _kept(path, identity)
     if found is not None:
         recipe, budget = Recipe.from_dict(found["recipe"]), None
         notice(f"going on after epoch {len(found['course']['rows'])} of {recipe.epochs}")
     classes = sorted(set(lesson.train.labels))
-    # A head that no loss trains would be noise.
-    learns = any(term.row.needs_head for term in parse(recipe.loss))
-    composed = recipe if learns else replace(recipe, head=NONE)
-    network, preprocessing, provenance = compose(composed, classes=classes, weights=weights)
+    if recipe.head != NONE and not any(term.row.needs_head for term in parse(recipe.loss)):
+        raise InputError(
+            f"the loss {recipe.loss} does not train the classifier head {recipe.head}: "
+            "add +ce to --loss, or give --head none"
+        )
+    network, preprocessing, provenance = compose(recipe, classes=classes, weights=weights)
     objective = _objective(lesson, recipe, len(classes), network.architecture.dim)
     _check_sizes(recipe, network.multiple)
 
@@ -256,9 +260,12 @@ def _first(cost: dict[int, float]) -> dict[int, float]:
     return told[0]
 
 
-def _identity(lesson: Lesson, recipe: Recipe, budget: float | None) -> str:
-    """Name a run: the same pictures, classes, choices and budget."""
+def _identity(lesson: Lesson, recipe: Recipe, budget: float | None, weights: Path | None) -> str:
+    """Name a run: the same pictures, classes, choices, budget and file of weights."""
     digest = hashlib.sha256(json.dumps([recipe.to_dict(), budget, lesson.by], sort_keys=True).encode())
+    if weights is not None and weights.is_file():
+        with weights.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
     for examples in (lesson.train, lesson.held_out):
         digest.update(json.dumps([list(examples.uris), list(examples.labels)]).encode())
     return digest.hexdigest()
@@ -313,14 +320,19 @@ def _trainer(
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Keep Lightning's advice to its own users from ours."""
+    """Keep Lightning's advice to its own users from ours, and let Ctrl-C be what it is elsewhere."""
     logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
+    level, interrupted = logger.level, signal.getsignal(signal.SIGINT)
     logger.setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
         try:
             yield
+        except SystemExit as stop:  # what it makes of Ctrl-C, which it then ignores
+            if not isinstance(stop.__context__, KeyboardInterrupt):
+                raise
+            signal.signal(signal.SIGINT, interrupted)
+            raise KeyboardInterrupt from stop
         finally:
             logger.setLevel(level)
 

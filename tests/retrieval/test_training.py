@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -156,6 +157,22 @@ def test_a_stopped_run_goes_on_to_the_same_embedder(
     assert resumed.embedder.digest == expected.embedder.digest
     again = _fit(lesson_of(stripes, other), recipe, stopped, weights)
     assert again.embedder.digest == expected.embedder.digest
+
+
+def test_ctrl_c_is_what_it_is_elsewhere(stripes: Examples, weights: Path, tmp_path: Path) -> None:
+    def interrupt(row: Row) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        _fit(lesson_of(stripes), quick(), tmp_path, weights, on_row=interrupt)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert [row.epoch for row in _fit(lesson_of(stripes), quick(), tmp_path, weights).course.rows] == [1, 2, 3, 4]
+
+
+def test_a_head_that_nothing_trains_is_refused(stripes: Examples, weights: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"does not train the classifier head linear: add \+ce"):
+        _fit(lesson_of(stripes), quick(loss="triplet", head="linear"), tmp_path, weights)
 
 
 def test_another_run_in_the_folder_is_refused(stripes: Examples, weights: Path, tmp_path: Path) -> None:
