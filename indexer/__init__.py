@@ -3,15 +3,23 @@
 Import from the room, not from here:
 
 - ``indexer.catalogue``: ``Catalogue``, a folder that holds items, vectors and an embedder
-- ``indexer.ingest``: read → decode → embed → commit (``indexer.decoding``, ``indexer.pipeline``); ``indexer.profile``:
-  where its time went
-- ``indexer.embeds``: what all of this asks of an embedder
-- ``indexer.search``: pictures, vectors or ids → a table of hits
-- ``indexer.index`` and ``indexer.faiss_index``: exact and FAISS indexes
-- ``indexer.items``, ``indexer.vectors``, ``indexer.files``: what stands on disk and how
-- ``indexer.evaluation``: measure a catalogue; ``indexer.measuring``: an embedder, by a published protocol;
-  ``indexer.comparison``: evaluations beside each other
-- ``indexer.report_page``, ``indexer.report_text``, ``indexer.report_files``: a report as a page, as text, on disk
+- ``indexer.ingest``: read → decode → embed → commit (``indexer.decoding``, ``indexer.pipeline``, ``indexer.tuning``);
+  ``indexer.profile`` and ``indexer.profile_picture``: where its time went
+- ``indexer.embeds``: what all of this asks of an embedder; ``indexer.embedding``: vectors of pictures outside a
+  catalogue
+- ``indexer.search``: pictures, vectors or ids → a table of hits; ``indexer.hits_page``: hits as a page
+- ``indexer.index`` and ``indexer.faiss_index``: exact and FAISS indexes; ``indexer.view``: the one a catalogue searches
+- ``indexer.items``, ``indexer.vectors``, ``indexer.files``, ``indexer.place``: what stands on disk and how
+- ``indexer.description``: what is in a catalogue; ``indexer.verification``: whether it is as it was written
+- ``indexer.evaluation``: measure a catalogue; ``indexer.measuring``: an embedder, by a published protocol
+  (``indexer.frozen_row``: the untrained one beside it); ``indexer.comparison``: evaluations beside each other
+- ``indexer.report_page`` (``indexer.report_sections``, ``indexer.report_charts``, ``indexer.report_pictures``,
+  ``indexer.report_style``, ``indexer.report_words``), ``indexer.report_text``, ``indexer.report_files``: a report as a
+  page, as text, on disk
+- ``indexer.training_source``: what is learned from and what is held out; ``indexer.training_options``: every choice as
+  an option; ``indexer.training_run``: a training as its user sees it, into ``indexer.training_files``;
+  ``indexer.training_account`` and ``indexer.training_report`` (``indexer.training_charts``): what it came to
+- ``indexer.advising``: whether training is likely to pay
 - ``indexer.opening``: the embedder or the catalogue that a command names
-- ``indexer.cli``, ``indexer.evaluation_cli``: the commands
+- ``indexer.cli``, ``indexer.evaluation_cli``, ``indexer.training_cli``, ``indexer.options``: the commands
 """

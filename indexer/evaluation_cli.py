@@ -30,7 +30,7 @@ POINTS: Final = 1500
     "--classifier",
     type=click.Choice(["auto", "knn", "head"]),
     help="What says the class in classification: the vote of the nearest training images, or EMBEDDER's own head  "
-    "[default: auto, what its training found the better]",
+    "[default: auto, what its training found the better, if it knows the classes]",
 )
 @click.option("--boxes", is_flag=True, help="Cut images to their annotated boxes, which is not standard.")
 @click.option("--anyway", is_flag=True, help="Measure a folder that differs from the protocol, as non-standard.")
@@ -111,7 +111,7 @@ def evaluate(
         by = label if label != "label" else None
         of_catalogue = {"--queries": queries, "--through": through, "--by": by, **of_source, "--root": None}
         refuse(of_catalogue, "is of a catalogue, and --protocol measures an embedder; leave one of them out")
-        from indexer.measuring import CLASSIFICATION, Run, check_root, find_task
+        from indexer.measuring import CLASSIFICATION, Run, check_root, find_task, fitting_classifier
         from indexer.opening import load_embedder
         from retrieval.recognition import choose_classifier
         from retrieval.runtimes import AUTO
@@ -138,7 +138,11 @@ def evaluate(
         if out is not None:
             _ready(out)
         embedder = load_embedder(target, weights, pooling, device=device, runtime=runtime)
-        run = replace(run, classifier=choose_classifier(classifier or "auto", embedder.description))
+        if classifier in (None, "auto"):
+            by = fitting_classifier(protocol, root, embedder, run, description=embedder.description, notice=notice)
+        else:
+            by = choose_classifier(classifier, embedder.description)
+        run = replace(run, classifier=by)
         # Another embedder's report must not take this one's place, or there would be nothing to compare; nor the
         # head's that of the vote.
         way = "-head" if chosen == CLASSIFICATION and run.classifier == "head" else ""

@@ -28,7 +28,19 @@ from retrieval.datasets.protocols import PROTOCOLS
 from retrieval.errors import ImageError, InputError, NotFoundError, ProtocolError
 from retrieval.evaluation import Question, evaluate
 from retrieval.labelled import Labelled
-from retrieval.recognition import BY_VOTE, HEAD, KNN, Classifier, Classifies, check_head, recognise, recognise_by_head
+from retrieval.recognition import (
+    AUTO,
+    BY_VOTE,
+    HEAD,
+    KNN,
+    Classifier,
+    Classifies,
+    check_head,
+    choose_classifier,
+    other_classes,
+    recognise,
+    recognise_by_head,
+)
 from retrieval.report import NON_STANDARD, Report
 from retrieval.twins import same_bytes
 
@@ -95,6 +107,36 @@ def check_root(protocol: Protocol, root: Path) -> None:
         raise ProtocolError(
             f"{root} {what}; give the folder of {protocol.title} as it was published. {protocol.layout}"
         )
+
+
+def fitting_classifier(
+    name: str, root: Path, embedder: Embeds, run: Run, *, description: dict[str, Any], notice: Callable[[str], object]
+) -> Classifier:
+    """Choose what says the class of an image, where nobody has: the better one by training, if it can here.
+
+    Args:
+        name: a key of ``PROTOCOLS``.
+        root: folder of the benchmark.
+        embedder: to measure.
+        run: how; its classifier is not looked at.
+        description: what ``model.json`` of the embedder holds.
+        notice: told in a sentence why the better one is not taken.
+
+    Raises:
+        InputError: there is no such protocol or task.
+        ProtocolError: the folder is no such benchmark.
+    """
+    classifier = choose_classifier(AUTO, description)
+    protocol, chosen, task = find_task(name, run.task)
+    if classifier != HEAD or chosen != CLASSIFICATION or not isinstance(embedder, Classifies):
+        return classifier
+    check_root(protocol, root)
+    split = _Split(root, task.read(root, run.boxes or task.boxes).table, task, classification=True)
+    other = other_classes(embedder, split.searched_labels())
+    if other:
+        notice(f"{other}; so the class is said {BY_VOTE}")
+        return KNN
+    return classifier
 
 
 def measure_protocol(

@@ -18,6 +18,7 @@ from indexer.training_run import finish_training, run_training
 from indexer.training_source import NONE, Asked, Found, find_lesson
 from retrieval.choosing import BASELINES, USUAL, Choice, Counts, choose, traits_of
 from retrieval.errors import InputError, MissingExtraError
+from retrieval.held_out import WAYS
 
 if TYPE_CHECKING:
     from indexer.advising import Frozen
@@ -38,7 +39,7 @@ _FIELDS: Final = frozenset(row.field for row in OPTIONS)
 )
 @click.option(
     "--hold-out",
-    type=click.Choice(["images", "classes", "none"]),
+    type=click.Choice([*WAYS, NONE]),
     help="What of SOURCE is held out to choose the best epoch on, where it has no validation split: the last images "
     "of each class, or whole classes, for searching among new ones  [default: images; classes for a zero-shot "
     "protocol]",
@@ -59,7 +60,7 @@ _FIELDS: Final = frozenset(row.field for row in OPTIONS)
 @DEVICE
 @click.option("--workers", type=click.IntRange(min=0), metavar="N", help="Processes that make batches.")
 @click.option("--tensorboard", is_flag=True, help="Write losses for TensorBoard too.")
-@click.option("--restart", is_flag=True, help="Begin again where a run was stopped.")
+@click.option("--restart", is_flag=True, help="Begin anew; what an earlier run left stays up to the first epoch.")
 @JSON
 def train(
     source: Path | None,
@@ -125,7 +126,7 @@ def train(
     recipe, choices = _choose(found, given, like, device, budget)
     if leading:
         _tell(found, choices)
-    with training_folder(out, restart=restart, leading=leading) as place:
+    with training_folder(out, leading=leading) as place:
         trained = run_training(
             found,
             recipe,
@@ -138,6 +139,7 @@ def train(
             device=device,
             workers=workers,
             tensorboard=tensorboard,
+            restart=restart,
         )
         if trained is None:
             return
@@ -182,7 +184,7 @@ def advise(
 
     if weights is not None and len(backbones) != 1:
         raise click.UsageError("--weights is of one backbone: name it with --backbone, once")
-    source_of = Asked(source, None, None, None, values, NONE, SHARE, 0)
+    source_of = Asked(source, None, None, None, values, None, SHARE, 0, whole=True)
     train = find_lesson(source_of, notice=notice).lesson.train
     counts = Counts.of(train.labels)
     names = list(dict.fromkeys([*backbones, *available_backbones()]))

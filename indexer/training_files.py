@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from retrieval.embedder import Embedder
 
 TRAINING: Final = "training"
-CHECKPOINT: Final = "last.ckpt"
 METRICS: Final = "metrics.csv"
 RECIPE: Final = "recipe.json"
 PAGE: Final = "report.html"
@@ -33,7 +32,7 @@ MODEL, WEIGHTS = "model.json", "weights.safetensors"
 _OURS: Final = frozenset({TRAINING, MODEL, WEIGHTS, PAGE, ".lock"})
 _SCORES: Final = ("recall_at_1", "map_at_r", "knn", "head")
 PATIENCE: Final = 60
-"""Seconds that the other processes of a run wait for the first to begin again."""
+"""Seconds that the other processes of a run wait for the first to make it."""
 
 
 def check_out(out: Path, *sources: Path) -> None:
@@ -67,12 +66,11 @@ def check_out(out: Path, *sources: Path) -> None:
 
 
 @contextlib.contextmanager
-def training_folder(out: Path, *, restart: bool, leading: bool) -> Iterator[Path]:
-    """Hold the folder of a training, and give the place of its checkpoint.
+def training_folder(out: Path, *, leading: bool) -> Iterator[Path]:
+    """Hold the folder of a training, and give the place of its checkpoint; what an earlier run left stays.
 
     Args:
         out: made when it is not there.
-        restart: whether what an earlier run left is removed.
         leading: whether this is the first, or only, process of the run; the others write nothing.
 
     Raises:
@@ -82,7 +80,7 @@ def training_folder(out: Path, *, restart: bool, leading: bool) -> Iterator[Path
     """
     place = out / TRAINING
     if not leading:
-        _await_beginning(place, restart=restart)
+        _await_beginning(place)
         yield place
         return
     check_out(out)
@@ -95,18 +93,15 @@ def training_folder(out: Path, *, restart: bool, leading: bool) -> Iterator[Path
         sweep(out)
         try:
             place.mkdir(exist_ok=True)
-            if restart:
-                for name in (CHECKPOINT, METRICS, RECIPE):
-                    (place / name).unlink(missing_ok=True)
         except OSError as error:
             raise CatalogueError(f"cannot write {place}: {error.strerror or error}") from error
         yield place
 
 
-def _await_beginning(place: Path, *, restart: bool) -> None:
-    """Wait for the first process, which makes the folder and removes what an earlier run left."""
+def _await_beginning(place: Path) -> None:
+    """Wait for the first process, which makes the folder."""
     until = time.monotonic() + PATIENCE
-    while not place.is_dir() or (restart and (place / CHECKPOINT).exists()):
+    while not place.is_dir():
         if time.monotonic() > until:
             raise BusyError(f"{place} was not made ready by the first process of this run; look at what that one says")
         time.sleep(0.05)

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import click
 
+from retrieval.choosing import LOSS_NAMES
 from retrieval.recipe import Augmentation, Recipe
 
 
@@ -54,7 +55,11 @@ OPTIONS: Final = (
     ),
     TrainingOption("dim", int, "length of a vector; 0: as pooling gives it, without a linear layer"),
     TrainingOption("head", str, "classifier beside the vector", values=("none", "linear", "cosine")),
-    TrainingOption("loss", str, "a loss or a sum such as proxy_anchor+0.5*ce"),
+    TrainingOption(
+        "loss",
+        str,
+        f"a loss, a sum such as proxy_anchor+0.5*ce, or xbm(...) around a loss of pairs: {', '.join(LOSS_NAMES)}",
+    ),
     TrainingOption("smoothing", float, "label smoothing of cross-entropy", high=0.99),
     TrainingOption("image_size", int, "of the embedder, pixels a side", low=16),
     TrainingOption("train_size", int, "of training pictures, pixels a side", low=16),
@@ -94,7 +99,7 @@ OPTIONS: Final = (
 """Every field of ``Recipe`` and ``Augmentation``, in their order."""
 
 CHOSEN: Final = frozenset(
-    {"backbone", "dim", "head", "loss", "image_size", "train_size", "batch", "per_class", "lr", "epochs"}
+    {"backbone", "pooling", "dim", "head", "loss", "image_size", "train_size", "batch", "per_class", "lr", "epochs"}
 )
 """What is chosen by the pictures and the backbone; the others have a usual value."""
 
@@ -147,6 +152,8 @@ def shown(value: Any) -> str:
 
 def usual(field: str) -> str:
     """What stands when an option is not given, as its help says."""
+    if field == "pooling":
+        return f"{_DEFAULTS[field]}; native for a transformer"
     return "chosen" if field in CHOSEN else shown(_DEFAULTS[field])
 
 

@@ -15,15 +15,15 @@ from indexer.cli import read_source
 from indexer.report_words import count
 from retrieval.errors import InputError, ProtocolError
 from retrieval.folders import printable
+from retrieval.held_out import CLASSES, IMAGES, check_labels, hold_out
 
 if TYPE_CHECKING:
     from retrieval.lesson import Lesson
 
-IMAGES: Final = "images"
-CLASSES: Final = "classes"
 NONE: Final = "none"
 NOTHING: Final = "nothing is held out, and the last epoch is kept"
 
+SOME: Final = 5
 TRAIN: Final = frozenset({"train", "training", "trainval"})
 VALIDATION: Final = frozenset({"val", "valid", "validation", "dev"})
 TEST: Final = frozenset({"test", "testing", "query", "gallery"})
@@ -43,6 +43,7 @@ class Asked:
         share: of what is held out.
         seed: of what is held out.
         labelled: whether labels are learned; else they only serve to validate.
+        whole: whether only pictures to train on are asked for, and nothing is held out of them.
     """
 
     source: Path | None
@@ -54,6 +55,7 @@ class Asked:
     share: float
     seed: int
     labelled: bool = True
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,6 @@ def find_lesson(asked: Asked, *, notice: Callable[[str], object]) -> Found:
     Raises:
         InputError: there is nothing to learn from, or nothing to hold out; the message says what to do.
     """
-    from retrieval.held_out import check_labels
     from retrieval.lesson import Examples, Lesson
 
     refused: list[tuple[str, str]] = []
@@ -118,7 +119,7 @@ def find_lesson(asked: Asked, *, notice: Callable[[str], object]) -> Found:
         given = _labelled(held[0], refused, notice)
         rows = _apart(rows, given, notice)
         out, how = given, held[1] if given.ids else NOTHING
-    elif by == NONE or not any(rows.labels):
+    elif asked.whole or by == NONE or not any(rows.labels):
         out, how = rows.at([]), NOTHING
     else:
         rows, out, how = _parted(rows, by, asked)
@@ -178,26 +179,20 @@ def _of_source(
         notice(f"{count(len(refused), 'input')} of {asked.source} cannot be used; the report says why")
     rows = _table_rows(manifest.table, manifest.root)
     splits = _splits(manifest.table)
+    _check_splits(splits, asked.source)
     tested = sum(split in TEST for split in splits)
     if tested:
         notice(f"{count(tested, 'picture')} of the test split of {asked.source} left out: no training sees them")
-    others = sorted(Counter(split for split in splits if split and split not in TRAIN | VALIDATION | TEST).items())
-    if others:
-        told = ", ".join(f"{number:,} of {printable(split)!r}" for split, number in others[:5])
-        notice(f"the split column also says {told}; these are trained on")
     train = rows.where(lambda at: splits[at] not in TEST | VALIDATION)
     whole = asked.source.resolve()
     name = whole.name if whole.is_dir() else f"{whole.parent.name}/{whole.name}"
     val = rows.where(lambda at: splits[at] in VALIDATION)
-    if asked.validate is not None:
-        if val.ids:
-            notice(f"{count(len(val.ids), 'picture')} of the validation split left out: --validate names others")
-        return train, _validation_source(asked, notice), name, False
-    if val.ids and asked.hold_out is None:
+    if val.ids and asked.validate is None and asked.hold_out is None and not asked.whole:
         return train, (val, "the source's own validation split"), name, False
     if val.ids:
-        notice(f"{count(len(val.ids), 'picture')} of the validation split left out: --hold-out was given")
-    return train, None, name, False
+        given = ": --validate names others" if asked.validate is not None else ": --hold-out was given"
+        notice(f"{count(len(val.ids), 'picture')} of the validation split left out{'' if asked.whole else given}")
+    return train, None if asked.validate is None else _validation_source(asked, notice), name, False
 
 
 def _validation_source(asked: Asked, notice: Callable[[str], object]) -> tuple[_Rows, str]:
@@ -209,8 +204,20 @@ def _validation_source(asked: Asked, notice: Callable[[str], object]) -> tuple[_
     if manifest.rejected.num_rows:
         notice(f"{count(manifest.rejected.num_rows, 'input')} of {asked.validate} cannot be used")
     rows, splits = _table_rows(manifest.table, manifest.root), _splits(manifest.table)
-    if any(split in VALIDATION for split in splits):
+    validating = sum(split in VALIDATION for split in splits)
+    if validating:
+        others = len(splits) - validating
+        if others:
+            notice(f"{count(others, 'picture')} of {asked.validate} left out: its split column says which validate")
         rows = rows.where(lambda at: splits[at] in VALIDATION)
+    else:
+        _check_splits(splits, asked.validate)
+        tested = sum(split in TEST for split in splits)
+        if tested:
+            notice(
+                f"{count(tested, 'picture')} of the test split of {asked.validate} left out: no epoch is chosen on them"
+            )
+        rows = rows.where(lambda at: splits[at] not in TEST)
     if not rows.ids:
         raise InputError(f"{asked.validate} has no picture to validate with")
     return rows, f"the pictures of {asked.validate.name}"
@@ -225,6 +232,19 @@ def _splits(table: pa.Table) -> list[str]:
     if "split" not in table.column_names:
         return [""] * table.num_rows
     return [(split or "").strip().lower() for split in table.column("split").to_pylist()]
+
+
+def _check_splits(splits: Sequence[str], source: Path) -> None:
+    """Refuse words that may mean a test part, which no training may see."""
+    others = Counter(split for split in splits if split and split not in TRAIN | VALIDATION | TEST)
+    if others:
+        told = ", ".join(f"{printable(split)!r} ({number:,})" for split, number in sorted(others.items())[:SOME])
+        more = f" and {len(others) - SOME:,} more words" if len(others) > SOME else ""
+        known = "; ".join(", ".join(sorted(words)) for words in (TRAIN, VALIDATION, TEST))
+        raise InputError(
+            f"the split column of {source} says {told}{more}, which is none of {known}: write one of these or nothing "
+            "there, or name another column with --split-column"
+        )
 
 
 def _labelled(rows: _Rows, refused: list[tuple[str, str]], notice: Callable[[str], object]) -> _Rows:
@@ -248,8 +268,6 @@ def _apart(rows: _Rows, held: _Rows, notice: Callable[[str], object]) -> _Rows:
 
 
 def _parted(rows: _Rows, by: str, asked: Asked) -> tuple[_Rows, _Rows, str]:
-    from retrieval.held_out import hold_out
-
     if not asked.labelled:
         with_label = [at for at, label in enumerate(rows.labels) if label is not None]
         known = rows.at(with_label)

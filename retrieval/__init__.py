@@ -13,17 +13,28 @@ Import from the room, not from here:
   ``retrieval.recognition``: the same of a classification
 - ``retrieval.ranks``: where the right images stand in the whole ranking, exactly (with ``retrieval.full_ranking``,
   ``retrieval.rank_scan`` and ``retrieval.crowd_scan``)
+- ``retrieval.pairing``: two reports of the same queries, paired
 - ``retrieval.metrics``: Recall@K, MAP@R and the others from these ranks; ``retrieval.classification``,
   ``retrieval.clustering``, ``retrieval.hierarchy``: further measures
 - ``retrieval.uncertainty``: intervals, paired tests, what a test set can resolve
 - ``retrieval.findings``: failures, hubs, pairs, a map (``retrieval.twins``, ``retrieval.projection``)
 - ``retrieval.processes``: work shared out among processes with a GPU each
 - ``retrieval.model_card``: what an embedder is, without loading it
-- ``retrieval.backbones``, ``retrieval.pooling``, ``retrieval.embedder``: images → embeddings (torch)
+- ``retrieval.backbones``, ``retrieval.attention``, ``retrieval.pooling``, ``retrieval.heads``: parts of a network
+  (torch); ``retrieval.architecture``: which of them, in words; ``retrieval.composition``: put together;
+  ``retrieval.embedder``: images → embeddings
 - ``retrieval.runtimes`` and ``retrieval.runtime_choice``: what runs the network, how fast and how near to float32
   (``retrieval.network``; ``retrieval.torch_runtime``, ``retrieval.openvino_runtime``, ``retrieval.onnx_runtime``)
 - ``retrieval.conversions``: converted networks, kept between runs; ``retrieval.machine``: what speed depends on here
 - ``retrieval.coalescing``: concurrent requests become batches
 - ``retrieval.frozen``: the same backbone with nothing trained
+- ``retrieval.training``: labelled pictures → an embedder, ``fit``; ``retrieval.recipe``: every choice of it;
+  ``retrieval.choosing``: how choices are made that nobody made
+- what it learns from: ``retrieval.held_out``, ``retrieval.lesson``, ``retrieval.picture_store``,
+  ``retrieval.sampling``, ``retrieval.augmentation``, ``retrieval.feeding``
+- what it makes small: ``retrieval.losses``, ``retrieval.mining``, ``retrieval.objective``
+- how it runs: ``retrieval.running``, ``retrieval.fitting``, ``retrieval.optimisation``, ``retrieval.folding``,
+  ``retrieval.timing``, ``retrieval.keeping``, ``retrieval.memory``; what it came to: ``retrieval.validation``,
+  ``retrieval.course``
 - ``retrieval.datasets``: data sets we draw or read; ``retrieval.datasets.protocols``: published benchmarks
 """

@@ -30,6 +30,24 @@ STEP: Final = 32
 CNN_LR, TRANSFORMER_LR = 3e-4, 3e-5
 FEW_A_CLASS: Final = 4
 
+LOSS_NAMES: Final = (
+    "triplet",
+    "triplet_hard",
+    "contrastive",
+    "multi_similarity",
+    "margin",
+    "supcon",
+    "proxy_nca",
+    "proxy_anchor",
+    "soft_triple",
+    "arcface",
+    "cosface",
+    "subcenter_arcface",
+    "softmax",
+    "ce",
+    "ntxent",
+)
+"""The keys of ``retrieval.losses.LOSSES``, which loads torch."""
 COMPARING: Final = frozenset({"triplet", "triplet_hard", "contrastive", "multi_similarity", "margin", "supcon"})
 """Losses that need two pictures of a class in a batch."""
 GROUPED: Final = COMPARING | {"proxy_anchor"}

@@ -79,6 +79,8 @@ class Course:
         weights: of the network then, on the CPU.
         confusions: of the best validation.
         seconds: that earlier parts of the run took.
+        pictures: that are trained on.
+        refused: uri and reason of those that cannot be used.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -87,6 +89,8 @@ class Course:
     weights: dict[str, Tensor] = field(default_factory=dict)
     confusions: list[Confusion] = field(default_factory=list)
     seconds: float = 0.0
+    pictures: int = 0
+    refused: list[tuple[str, str]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Give it as plain values and tensors."""
@@ -97,6 +101,8 @@ class Course:
             "weights": self.weights,
             "confusions": [asdict(confusion) for confusion in self.confusions],
             "seconds": self.seconds,
+            "pictures": self.pictures,
+            "refused": self.refused,
         }
 
     @classmethod
@@ -110,4 +116,6 @@ class Course:
             weights=values["weights"],
             confusions=[Confusion(**confusion) for confusion in values["confusions"]],
             seconds=values["seconds"],
+            pictures=values["pictures"],
+            refused=values["refused"],
         )

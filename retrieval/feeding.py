@@ -11,10 +11,13 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from retrieval.augmentation import training_view
+from retrieval.errors import ImageError
 from retrieval.picture_store import PictureStore
 from retrieval.recipe import Recipe
 from retrieval.sampling import Batches, generator
 
+TRIES: Final = 10
+"""Pictures of a class that are tried before the class counts as unreadable."""
 STEP: Final = 32
 """Image sizes grow by this many pixels: what most backbones reduce a picture by."""
 
@@ -25,7 +28,7 @@ def size_of(recipe: Recipe, epoch: int) -> int:
         return recipe.train_size
     share = min(1.0, epoch / max(1.0, recipe.epochs / 2))
     wanted = recipe.first_size + (recipe.train_size - recipe.first_size) * share
-    return recipe.train_size if share == 1.0 else int(wanted // STEP * STEP)
+    return recipe.train_size if share == 1.0 else max(STEP, int(wanted // STEP * STEP))
 
 
 class Feed(Dataset[dict[str, Any]]):
@@ -34,6 +37,7 @@ class Feed(Dataset[dict[str, Any]]):
     Attributes:
         steps: of an epoch.
         epoch: that it is in, from 0.
+        trial: image size in place of the epoch's own, to see what it costs; None: none.
         size: of this epoch's pictures, pixels a side.
     """
 
@@ -64,11 +68,12 @@ class Feed(Dataset[dict[str, Any]]):
         self._store, self._places, self._codes = store, places, codes
         self._batches, self._recipe, self._views = batches, recipe, views
         self._rank, self._world = rank, world
+        self.trial: int | None = None
         self.enter(0)
 
     def enter(self, epoch: int) -> None:
         """Turn to an epoch."""
-        self.epoch, self.size = epoch, size_of(self._recipe, epoch)
+        self.epoch, self.size = epoch, self.trial or size_of(self._recipe, epoch)
         self._order = self._batches.epoch(epoch)
         self.steps = len(self._order)
 
@@ -76,35 +81,44 @@ class Feed(Dataset[dict[str, Any]]):
         return self.steps
 
     def __getitem__(self, step: int) -> dict[str, Any]:
-        """Make a batch at the epoch's size; see ``batch``."""
-        return self.batch(step, self.size)
-
-    def batch(self, step: int, size: int) -> dict[str, Any]:
         """Make this process's part of a batch.
-
-        Args:
-            step: of the epoch, from 0.
-            size: of the pictures, pixels a side.
 
         Returns:
             ``pixels`` (views * n, 3, size, size) uint8, the first view of all pictures before the second; ``codes``
-            (n,) int64; ``epoch`` and ``step``; ``first``, the place of the part in the batch of all processes.
+            (n,) int64; ``epoch`` and ``step``; ``first``, the place of the part in the batch of all processes; and
+            ``unread``, places in the store of pictures that others of their class were shown for.
         """
         batch = self._order[step]
         places = self._batches.stripe(np.arange(len(batch)), self._rank, self._world)
-        views = [self._view(int(batch[at]), step, int(at), view, size) for view in range(self._views) for at in places]
+        unread: list[int] = []
+        views = [
+            self._view(int(batch[at]), step, int(at), view, unread) for view in range(self._views) for at in places
+        ]
         return {
             "pixels": torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2),
             "codes": torch.from_numpy(self._codes[batch[places]]),
             "epoch": self.epoch,
             "step": step,
             "first": int(places[0]),
+            "unread": unread,
         }
 
-    def _view(self, position: int, step: int, at: int, view: int, size: int) -> np.ndarray:
+    def _view(self, position: int, step: int, at: int, view: int, unread: list[int]) -> np.ndarray:
         rng = generator(self._recipe.seed, self.epoch, step, at, view)
-        image = self._store[self._places[position]]
-        return training_view(image, size=size, augmentation=self._recipe.augmentation, rng=rng)
+        return training_view(
+            self._picture(position, rng, unread), size=self.size, augmentation=self._recipe.augmentation, rng=rng
+        )
+
+    def _picture(self, position: int, rng: np.random.Generator, unread: list[int]) -> np.ndarray:
+        """A picture, or another of its class where it cannot be read (any more)."""
+        for _ in range(TRIES):
+            try:
+                return self._store[self._places[position]]
+            except ImageError as error:
+                unread.append(self._places[position])
+                failure = error
+                position = int(rng.choice(np.flatnonzero(self._codes == self._codes[position])))
+        raise failure
 
 
 def loader_of(feed: Feed, workers: int) -> DataLoader[dict[str, Any]]:

@@ -26,6 +26,9 @@ class Fitting(lightning.LightningModule):
         network: that is trained.
         objective: the losses, with their own parameters.
         average: a moving average of the network's weights; None without.
+        unread: places in the store of pictures that could not be read in this process, and others were shown for.
+        losses: of each step of this epoch.
+        parts: the same of each term.
     """
 
     def __init__(self, network: Any, objective: Objective, recipe: Recipe, feed: Feed, workers: int) -> None:
@@ -37,6 +40,7 @@ class Fitting(lightning.LightningModule):
         if recipe.ema:
             self.average = AveragedModel(network, multi_avg_fn=_moving_average(recipe.ema), use_buffers=True)
             self.average.requires_grad_(False)
+        self.unread: set[int] = set()
         self.losses: list[Tensor] = []
         self.parts: dict[str, list[Tensor]] = {}
 
@@ -55,17 +59,6 @@ class Fitting(lightning.LightningModule):
         self.losses, self.parts = [], {}
         set_mode(self.network, self._recipe)
 
-    def loss_of(self, pixels: Tensor, codes: Tensor) -> Tensor:
-        """Compute the loss of pixels (n, 3, s, s) uint8 as they are: what a step costs."""
-        vectors = self._vectors(pixels.to(torch.float32).div_(255.0))
-        logits = self.network.logits(vectors) if self.objective.needs_head else None
-        total: Tensor = self.objective(vectors, codes.repeat(len(pixels) // len(codes)), logits)[0]
-        return total
-
-    def _vectors(self, images: Tensor) -> Tensor:
-        vectors: Tensor = self._embed(images.contiguous(memory_format=torch.channels_last)).float()
-        return vectors
-
     def training_step(self, batch: dict[str, Any], _: int) -> Tensor:
         """Augment, embed, gather from all processes, and compute the loss."""
         recipe, step, epoch = self._recipe, int(batch["step"]), int(batch["epoch"])
@@ -82,7 +75,7 @@ class Fitting(lightning.LightningModule):
         if mixed is not None:
             images, partner, share = mixed
             others = Mixed(labels[torch.from_numpy(partner)], torch.from_numpy(share).to(images.device))
-        vectors = self._vectors(images)
+        vectors: Tensor = self._embed(images.contiguous(memory_format=torch.channels_last)).float()
         logits = self.network.logits(vectors) if self.objective.needs_head else None
         if self.trainer.world_size > 1:
             vectors, labels, logits, others = self._gathered(vectors, labels, logits, others)
@@ -90,10 +83,8 @@ class Fitting(lightning.LightningModule):
         loss: Tensor
         loss, parts = self.objective(vectors, labels, logits, others)
         if not torch.isfinite(loss):
-            raise EmbedderError(
-                f"the loss is {loss.item()} in epoch {epoch + 1}, step {step + 1}: "
-                f"lower the learning rates (--lr {recipe.lr / 3:.1g}) or --clip, or choose another loss"
-            )
+            raise EmbedderError(f"the loss is {loss.item()} in epoch {epoch + 1}, step {step + 1}: {advice(recipe)}")
+        self.unread.update(batch["unread"])
         self.losses.append(loss.detach())
         for name, value in parts.items():
             self.parts.setdefault(name, []).append(value)
@@ -132,7 +123,8 @@ class Fitting(lightning.LightningModule):
         recipe = self._recipe
         new = self.network.parts()["new"].values()
         groups = parameter_groups(recipe, self.network.backbone, new, self.objective.parameters())
-        optimizer = optimizer_of(recipe, groups)
+        # Lightning clips no gradients of a fused optimizer under autocast.
+        optimizer = optimizer_of(recipe, groups, fused=str(self.trainer.precision).startswith("32"))
         steps_an_epoch = len(self.feed)
         steps = steps_an_epoch * recipe.epochs
 
@@ -141,6 +133,11 @@ class Fitting(lightning.LightningModule):
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, [share(str(group["name"])) for group in groups])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def advice(recipe: Recipe) -> str:
+    """What to do about a run that blew up."""
+    return f"lower the learning rates (--lr {recipe.lr / 3:.1g}) or --clip, or choose another loss"
 
 
 def set_mode(network: Any, recipe: Recipe) -> None:

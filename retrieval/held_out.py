@@ -15,14 +15,16 @@ import numpy as np
 from retrieval.errors import InputError
 from retrieval.sampling import generator
 
-WAYS: Final = ("images", "classes")
+IMAGES: Final = "images"
+CLASSES: Final = "classes"
+WAYS: Final = (IMAGES, CLASSES)
 """What ``hold_out`` can hold out."""
 
 _DIGITS: Final = re.compile(r"([0-9]+)")
 
 
 def hold_out(
-    labels: Sequence[str | None], uris: Sequence[str], *, by: str = "images", share: float = 0.15, seed: int = 0
+    labels: Sequence[str | None], uris: Sequence[str], *, by: str = IMAGES, share: float = 0.15, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Part pictures into those to train on and those to validate with.
 
@@ -58,7 +60,7 @@ def hold_out(
         classes[label].append(place)
     if len(classes) < 2:
         raise InputError(_one_class("the source", classes))
-    chosen = _classes(classes, share, seed) if by == "classes" else _images(classes, uris, share)
+    chosen = _classes(classes, share, seed) if by == CLASSES else _images(classes, uris, share)
     held = np.zeros(len(labels), bool)
     held[chosen] = True
     return np.flatnonzero(~held), np.flatnonzero(held)

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import io
-import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
 import torch
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from retrieval.course import Course, Row, Step
 from retrieval.errors import DamagedError, EmbedderError
+from retrieval.fitting import advice
 from retrieval.recipe import Recipe
 from retrieval.validation import Confusion, Score
 
 Write = Callable[[Path, bytes], object]
+
+WARM: Final = 2
+"""Steps before the clock counts."""
 
 
 class Files(CheckpointIO):
@@ -53,6 +57,25 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except Exception as error:  # unpickling damaged bytes raises of everything
         raise DamagedError(f"{path} is damaged ({type(error).__name__}); delete it to begin again") from error
     return checkpoint
+
+
+class Clock(Callback):
+    """Seconds of each step."""
+
+    def __init__(self) -> None:
+        """Begin."""
+        self.ends: list[float] = []
+
+    def on_train_batch_end(self, *_: object) -> None:
+        """Take the time."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.ends.append(time.monotonic())
+
+    @property
+    def seconds(self) -> float:
+        """Of a step; the first ones, which reserve memory and start workers, left out."""
+        return float(np.median(np.diff(self.ends[WARM:])))
 
 
 class Keeper(Checkpoint):
@@ -114,6 +137,8 @@ class Keeper(Checkpoint):
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Validate where it is time to, and write the checkpoint."""
         took, epoch = time.monotonic() - self._epoch_began, trainer.current_epoch + 1
+        if not all(bool(torch.isfinite(parameter).all()) for parameter in pl_module.parameters()):
+            raise EmbedderError(f"weights are no numbers any more after epoch {epoch}: {advice(self._recipe)}")
         late = self._deadline is not None and time.monotonic() + took > self._deadline
         late = trainer.strategy.reduce_boolean_decision(late, all=False)
         last = epoch == self._recipe.epochs or late
@@ -137,8 +162,6 @@ class Keeper(Checkpoint):
             seconds=self.course.seconds + time.monotonic() - self._began,
             score=score,
         )
-        if not math.isfinite(row.loss):
-            raise EmbedderError(f"the loss of epoch {epoch} is {row.loss}")
         self.course.rows.append(row)
         self._stopped = late or self._tired()
         trainer.save_checkpoint(self._path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +14,14 @@ import numpy as np
 from retrieval.backbones import Preprocessing
 from retrieval.datasets.cuts import CutSource
 from retrieval.errors import InputError
-from retrieval.picture_store import PictureStore
+from retrieval.picture_store import PictureStore, available_memory
 from retrieval.validation import Pictures
 
 CLASSES: Final = "classes"
 IMAGES: Final = "images"
 MOST_VALIDATED: Final = 5_000
 GALLERY_PER_CLASS: Final = 20
+MOST_SEARCHED: Final = 40_000
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ def store_of(
     preprocessing: Preprocessing,
     *,
     size: int = 0,
+    sharing: int = 1,
     progress: Callable[[int, int, int], object] = lambda *_: None,
 ) -> PictureStore:
     """Decode pictures, to keep them where they fit into memory.
@@ -68,6 +72,7 @@ def store_of(
         examples: whose.
         preprocessing: of the embedder; pictures are kept as large as it wants them.
         size: of the shorter side that is wanted at least, pixels.
+        sharing: processes on this machine that each keep their own.
         progress: called with pictures done, all, and refused.
     """
     store = PictureStore(
@@ -75,14 +80,22 @@ def store_of(
         examples.uris,
         size=max(preprocessing.shorter_side, size),
         interpolation=preprocessing.interpolation,
+        memory=available_memory() // 2 // sharing,
     )
     return store.fill(progress=progress)
 
 
-def held_out_of(examples: Examples, preprocessing: Preprocessing) -> tuple[Pictures, list[tuple[str, str]]]:
+def held_out_of(
+    examples: Examples, preprocessing: Preprocessing, *, whole_classes: bool
+) -> tuple[Pictures, list[tuple[str, str]]]:
     """Bring held-out pictures to the network's size, just as the embedder will.
 
-    At most 5,000 of them, spread evenly: more would only cost time.
+    About 5,000 of them, spread evenly over pictures or over classes: more would only cost time.
+
+    Args:
+        examples: held out; may be none.
+        preprocessing: of the embedder.
+        whole_classes: whether they are searched among themselves, so that a class stays together.
 
     Returns:
         The pictures, and uri and reason of those that cannot be used.
@@ -91,7 +104,7 @@ def held_out_of(examples: Examples, preprocessing: Preprocessing) -> tuple[Pictu
         InputError: not one can be used.
     """
     n = len(examples.ids)
-    chosen = _spread(n, MOST_VALIDATED)
+    chosen = _whole_classes(examples.labels) if whole_classes else _spread(n, MOST_VALIDATED)
     some = Examples(
         examples.root,
         [examples.ids[at] for at in chosen],
@@ -107,6 +120,8 @@ def held_out_of(examples: Examples, preprocessing: Preprocessing) -> tuple[Pictu
             f"not one of the {n:,} pictures held out for validation can be used "
             f"(the first, {some.uris[first[0]]}: {first[1]})"
         )
+    if whole_classes and n and max(Counter(some.labels[at] for at in kept).values()) < 2:
+        raise InputError("no class that is held out has two pictures to find each other; hold out images instead")
     prepare = preprocessing.preparation()
     pictures = Pictures(
         [some.ids[at] for at in kept], [some.labels[at] for at in kept], lambda place: prepare(store[kept[place]])
@@ -115,17 +130,28 @@ def held_out_of(examples: Examples, preprocessing: Preprocessing) -> tuple[Pictu
 
 
 def gallery_of(train: Examples, store: PictureStore, places: Sequence[int], preprocessing: Preprocessing) -> Pictures:
-    """Choose training pictures that held-out ones are searched among: up to 20 a class, spread evenly."""
+    """Choose training pictures that held-out ones are searched among: 20 a class, fewer of many, spread evenly."""
     members: dict[str, list[int]] = {}
     for at in places:
         members.setdefault(train.labels[at], []).append(at)
-    chosen = [of_class[at] for of_class in members.values() for at in _spread(len(of_class), GALLERY_PER_CLASS)]
+    of_each = max(1, min(GALLERY_PER_CLASS, MOST_SEARCHED // len(members)))
+    chosen = [of_class[at] for of_class in members.values() for at in _spread(len(of_class), of_each)]
     prepare = preprocessing.preparation()
     return Pictures(
         [train.ids[at] for at in chosen],
         [train.labels[at] for at in chosen],
         lambda place: prepare(store[chosen[place]]),
     )
+
+
+def _whole_classes(labels: Sequence[str]) -> list[int]:
+    """Places of the pictures of so many classes, evenly spread over their names, that enough are there."""
+    members: dict[str, list[int]] = {}
+    for at, label in enumerate(labels):
+        members.setdefault(label, []).append(at)
+    names = sorted(members)
+    wanted = math.ceil(len(names) * min(1.0, MOST_VALIDATED / max(1, len(labels))))
+    return sorted(at for place in _spread(len(names), wanted) for at in members[names[place]])
 
 
 def _spread(n: int, most: int) -> list[int]:

@@ -106,7 +106,7 @@ class PictureStore:
     def fill(
         self, *, threads: int | None = None, progress: Callable[[int, int, int], object] = lambda *_: None
     ) -> PictureStore:
-        """Decode every picture once, to keep it or, where all do not fit, to know which cannot be used.
+        """Decode every picture to keep it, unless all do not fit: then they are decoded when they are asked for.
 
         Args:
             threads: that decode; None: one a core.
@@ -119,7 +119,7 @@ class PictureStore:
         self._where[:] = 0
         expected = self._foresee()
         self.in_memory = expected <= self._memory
-        for place, picture in enumerate(self._decoded(threads or cores())):
+        for place, picture in enumerate(self._decoded(threads or cores()) if self.in_memory else ()):
             if isinstance(picture, ImageError):
                 self.refused.append((place, str(picture)))
             elif self.in_memory:
@@ -129,6 +129,7 @@ class PictureStore:
                 else:
                     expected = max(expected, self.kept_bytes * len(self) // (place + 1))
                     self._drop()
+                    break
             progress(place + 1, len(self), len(self.refused))
         usable = f"{len(self) - len(self.refused):,} pictures at {self.size} pixels"
         self.notice = (

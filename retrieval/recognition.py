@@ -106,6 +106,19 @@ def check_head(embedder: object, labels: Iterable[str]) -> Classifies:
     """
     if not isinstance(embedder, Classifies) or not embedder.classes:
         raise InputError("this embedder has no classifier head; choose --classifier knn")
+    other = other_classes(embedder, labels)
+    if other:
+        raise InputError(f"{other}; choose --classifier knn, or train with the classes of these images")
+    return embedder
+
+
+def other_classes(embedder: Classifies, labels: Iterable[str]) -> str:
+    """Say in a clause how the classes of an embedder's head differ from others; "" where they are the same.
+
+    Args:
+        embedder: with a head.
+        labels: the classes, in any order.
+    """
     asked, known = set(labels), set(embedder.classes)
     for classes, wrong in (
         (asked - known, "there are training images of {}, which it does not know"),
@@ -113,11 +126,8 @@ def check_head(embedder: object, labels: Iterable[str]) -> Classifies:
     ):
         if classes:
             some = min(classes) + (f" and {len(classes) - 1:,} more" if len(classes) > 1 else "")
-            raise InputError(
-                f"the classifier head of this embedder is of other classes: {wrong.format(some)}; choose --classifier "
-                "knn, or train with the classes of these images"
-            )
-    return embedder
+            return f"the classifier head of this embedder is of other classes: {wrong.format(some)}"
+    return ""
 
 
 def recognise(

@@ -2,87 +2,70 @@
 
 from __future__ import annotations
 
-import copy
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-import torch
+import numpy as np
 
 from retrieval.errors import InputError
 from retrieval.feeding import Feed, size_of
+from retrieval.keeping import WARM, Clock
 from retrieval.recipe import Recipe
 
-STEPS: Final = 3
+STEPS: Final = 4
 MARGIN: Final = 0.92
 VALIDATION_SHARE: Final = 0.1
-MOST_EPOCHS: Final = 100
 
 
-def seconds_a_picture(
-    compute: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
-    modules: Sequence[torch.nn.Module],
-    feed: Feed,
-    sizes: Sequence[int],
-    device: torch.device,
-) -> dict[int, float]:
-    """Measure what training on a picture costs at some image sizes; no weight is changed.
+def seconds_a_step(run: Callable[[Clock, int], object], feed: Feed, recipe: Recipe) -> Callable[[int], float]:
+    """Measure what steps of a run cost, as they are: batches, augmentation, precision, optimizer and all.
 
     Args:
-        compute: pixels and codes → loss.
-        modules: whose gradients are cleared afterwards.
+        run: trains a copy of the network some steps long with a clock.
         feed: gives the batches.
-        sizes: image sizes.
-        device: where it is computed.
+        recipe: of the run.
 
     Returns:
-        Image size → seconds a picture, the making of the batch included.
+        Image size → seconds a step; sizes between the smallest and the largest by the number of their pixels.
     """
-    found = {}
-    kept = [copy.deepcopy(module.state_dict()) for module in modules]
-    for size in sizes:
-        took = []
-        for step in range(STEPS + 1):  # the first one reserves memory and is not counted
-            began = time.monotonic()
-            batch = feed.batch(step % feed.steps, size)
-            compute(batch["pixels"].to(device), batch["codes"].to(device)).backward()  # type: ignore[no-untyped-call]
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            took.append((time.monotonic() - began) / len(batch["codes"]))
-        found[size] = min(took[1:])
-    for module, state in zip(modules, kept, strict=True):
-        module.load_state_dict(state)
-        module.zero_grad(set_to_none=True)
-    return found
+    known = {}
+    for size in {size_of(recipe, 0), recipe.train_size}:
+        clock = Clock()
+        feed.trial = size
+        run(clock, WARM + STEPS)
+        known[size**2] = clock.seconds
+    feed.trial = None
+    areas = sorted(known)
+    return lambda size: float(np.interp(size**2, areas, [known[area] for area in areas]))
 
 
-def fitted(recipe: Recipe, seconds: float, pictures: int, cost: dict[int, float]) -> Recipe:
+def fitted(recipe: Recipe, seconds: float, steps: int, cost: Callable[[int], float]) -> Recipe:
     """Give a recipe as many epochs as go into a time, validation included.
 
     Args:
         recipe: whose epochs are the most that make sense.
         seconds: that are left.
-        pictures: an epoch.
-        cost: image size → seconds a picture.
+        steps: of an epoch.
+        cost: image size → seconds a step.
 
     Raises:
         InputError: not even one epoch goes into it.
     """
     for epochs in range(recipe.epochs, 0, -1):
         tried = replace(recipe, epochs=epochs)
-        needed = sum(cost[size_of(tried, epoch)] for epoch in range(epochs)) * pictures
+        needed = sum(cost(size_of(tried, epoch)) for epoch in range(epochs)) * steps
         if needed * (1 + VALIDATION_SHARE) <= seconds * MARGIN:
             return tried
     raise InputError(
-        f"one epoch of {pictures:,} pictures takes about {cost[size_of(recipe, 0)] * pictures / 60:,.1f} minutes and "
-        f"{max(0.0, seconds) / 60:,.1f} are left of the budget; give more, or a smaller --image-size"
+        f"one epoch takes about {cost(recipe.train_size) * steps / 60:,.1f} minutes and "
+        f"{max(0.0, seconds) / 60:,.1f} are left of the budget: give more, or a smaller --image-size"
     )
 
 
 def sizes_of(recipe: Recipe) -> list[int]:
-    """Image sizes that a run may have, ascending."""
-    return sorted({size_of(replace(recipe, epochs=epochs), e) for epochs in (recipe.epochs, 1) for e in range(epochs)})
+    """Image sizes that a run of at most so many epochs may have, ascending."""
+    return sorted({size_of(replace(recipe, epochs=n), e) for n in range(1, recipe.epochs + 1) for e in range(n)})
 
 
 def validate_every(recipe: Recipe, pictures: int, validated: int) -> int:

@@ -2,47 +2,47 @@
 
 from __future__ import annotations
 
-import contextlib
+import copy
 import hashlib
 import json
-import logging
 import math
-import os
-import signal
 import time
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import lightning
 import numpy as np
 import torch
 
 from retrieval.architecture import NONE
+from retrieval.backbones import Preprocessing
 from retrieval.composition import compose
 from retrieval.course import Course, Row, Step
 from retrieval.embedder import Embedder, choose_device
-from retrieval.errors import InputError
-from retrieval.feeding import Feed
+from retrieval.errors import DamagedError, InputError
+from retrieval.feeding import STEP, Feed
 from retrieval.fitting import Fitting, set_mode
 from retrieval.folding import fold
-from retrieval.keeping import Files, Keeper, Write, read_checkpoint
-from retrieval.lesson import IMAGES, Lesson, gallery_of, held_out_of, store_of
+from retrieval.keeping import Clock, Files, Keeper, Write, read_checkpoint
+from retrieval.lesson import CLASSES, IMAGES, Lesson, gallery_of, held_out_of, store_of
 from retrieval.losses import parse
 from retrieval.machine import cores, version
 from retrieval.memory import keep_freed_memory
 from retrieval.model_card import TRAINING
+from retrieval.network import Network
 from retrieval.objective import Objective
 from retrieval.processes import own_device
 from retrieval.recipe import Recipe
+from retrieval.running import agreed, join, processes, quietly, trainer_of
 from retrieval.sampling import Batches
-from retrieval.timing import fitted, seconds_a_picture, sizes_of, validate_every
+from retrieval.timing import fitted, seconds_a_step, sizes_of, validate_every
 from retrieval.validation import Confusion, Score, score
 
 CHECKPOINT: Final = "last.ckpt"
 CONFUSIONS: Final = 60
+ROOM: Final = 1.125
+"""Side that pictures are kept at, as a share of the training size: crops keep some of the detail."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ def fit(
     write: Write,
     weights: Path | None = None,
     budget: float | None = None,
+    restart: bool = False,
     device: str = "auto",
     workers: int | None = None,
     tensorboard: bool = False,
@@ -90,6 +91,7 @@ def fit(
         write: how a file is written, whole or not at all.
         weights: a local safetensors file for the backbone.
         budget: seconds that the run may take; the number of epochs is fitted to it, and is at most the recipe's.
+        restart: whether a checkpoint that is there is not looked at, and replaced by the first of this run.
         device: "auto", "cpu", "cuda" or "cuda:N".
         workers: processes that make batches; None: by the device and the cores.
         tensorboard: whether losses are written for TensorBoard, below ``folder``.
@@ -113,83 +115,154 @@ def fit(
     where = torch.device(own_device(choose_device(device)))
     if where.type == "cpu":
         keep_freed_memory()
-    rank, world = _join(where)
+    rank, world = join(where)
     path = folder / CHECKPOINT
     identity = _identity(lesson, recipe, budget, weights)
-    found = _kept(path, identity)
+    found = None if restart else _kept(path, identity)
     if found is not None:
         recipe, budget = Recipe.from_dict(found["recipe"]), None
         notice(f"going on after epoch {len(found['course']['rows'])} of {recipe.epochs}")
+    _check(recipe, where, world)
     classes = sorted(set(lesson.train.labels))
-    if recipe.head != NONE and not any(term.row.needs_head for term in parse(recipe.loss)):
-        raise InputError(
-            f"the loss {recipe.loss} does not train the classifier head {recipe.head}: "
-            "add +ce to --loss, or give --head none"
-        )
     network, preprocessing, provenance = compose(recipe, classes=classes, weights=weights)
     objective = _objective(lesson, recipe, len(classes), network.architecture.dim)
     _check_sizes(recipe, network.multiple)
-
-    store = store_of(lesson.train, preprocessing, size=math.ceil(recipe.train_size * 1.125), progress=filling)
-    notice(store.notice)
-    refused = dict(store.refused)
-    places = [at for at in range(len(store)) if at not in refused]
-    code_of = {name: at for at, name in enumerate(classes)}
-    labels = [code_of[lesson.train.labels[at]] for at in places] if classes else range(len(places))
-    batches = Batches(np.array(labels, np.int64), batch=recipe.batch, per_class=recipe.per_class, seed=recipe.seed)
-    held_out, unusable = held_out_of(lesson.held_out, preprocessing)
-    gallery = gallery_of(lesson.train, store, places, preprocessing) if lesson.by == IMAGES else None
-
-    def feeding(recipe: Recipe) -> Feed:
-        codes = np.array(labels, np.int64)
-        return Feed(store, places, codes, batches, recipe, views=objective.views, rank=rank, world=world)
-
     folding = None
     if recipe.batchnorm == "frozen" and not recipe.compiled:
         probe = torch.rand(2, 3, preprocessing.height, preprocessing.width)
         folding = fold(network.backbone.eval(), probe)
     network.to(where).to(memory_format=torch.channels_last)
     objective.to(where)
-    feed = feeding(recipe)
-    if budget is not None:
-        set_mode(network, recipe)
-        trial = Fitting(network, objective, recipe, feed, 0)
-        cost = seconds_a_picture(trial.loss_of, [network, objective], feed, sizes_of(recipe), where)
-        recipe = fitted(recipe, budget - (time.monotonic() - began), batches.steps * recipe.batch, _first(cost))
-        notice(f"{recipe.epochs} epochs fit into the budget")
-        feed = feeding(recipe)
-    validated = len(held_out.ids) + (0 if gallery is None else len(gallery.ids))
-    keeper = Keeper(
-        recipe,
-        path=path,
-        identity=identity,
-        validate=_validation(held_out, gallery, network.architecture.classes, where) if held_out.ids else None,
-        every=validate_every(recipe, len(places), validated),
-        deadline=None if budget is None else began + budget,
-        progress=progress,
-        on_row=on_row,
-    )
-    if workers is None:
-        workers = 1 if where.type == "cpu" and store.in_memory else max(1, min(8, cores() - 1))
-    fitting = Fitting(network, objective, recipe, feed, min(workers, max(0, cores() - 1)))
-    if found is not None and (len(found["course"]["rows"]) >= recipe.epochs or found["stopped"]):
-        keeper.load_state_dict(found)
+    set_mode(network, recipe)
+
+    course = Course()
+    unread: list[tuple[str, str]] = []
+    if found is not None and (found["stopped"] or len(found["course"]["rows"]) >= recipe.epochs):
+        course = Course.from_dict(found["course"])
+        _load(network, course)
     else:
-        with _quietly():
-            trainer = _trainer(recipe, where, world, Files(write), keeper, folder if tensorboard else None)
+        lessons = _Prepared(lesson, recipe, preprocessing, objective.views, rank, world, filling, notice)
+        hands = lessons.workers(where) if workers is None else workers
+        if budget is not None:
+
+            def run(clock: Clock, steps: int) -> None:
+                trial = Fitting(copy.deepcopy(network), copy.deepcopy(objective), recipe, lessons.feed, hands)
+                with quietly():
+                    trainer_of(recipe, where, clock, steps=steps).fit(trial)
+
+            cost = seconds_a_step(run, lessons.feed, recipe)
+            left = budget - (time.monotonic() - began)
+            recipe = agreed(rank, world, lambda: fitted(recipe, left, lessons.feed.steps, cost))
+            notice(f"{recipe.epochs} epochs fit into the budget")
+            lessons.take(recipe)
+        keeper = Keeper(
+            recipe,
+            path=path,
+            identity=identity,
+            validate=lessons.validation(network.architecture.classes, where),
+            every=validate_every(recipe, lessons.pictures, lessons.validated),
+            deadline=None if budget is None else began + budget,
+            progress=progress,
+            on_row=on_row,
+        )
+        keeper.course.pictures, keeper.course.refused = lessons.pictures, lessons.refused
+        fitting = Fitting(network, objective, recipe, lessons.feed, hands)
+        with quietly():
+            trainer = trainer_of(recipe, where, keeper, files=Files(write), tensorboard=folder if tensorboard else None)
             trainer.fit(fitting, ckpt_path=None if found is None else path)
+        course = keeper.course
+        unread = [(lesson.train.uris[at], "cannot be read (any more)") for at in sorted(fitting.unread)]
+        _load(network, course)
     if rank != 0:
         return None
-    fitting.judged.load_state_dict(keeper.course.weights)
-    if fitting.judged is not network:
-        network.load_state_dict(fitting.judged.state_dict())
     network.cpu()
     if folding is not None:
         folding.undo()
-    card = _card(lesson, recipe, keeper.course, len(places), len(classes))
+    card = _card(lesson, recipe, course, len(classes))
     embedder = Embedder.from_network(network, provenance={**provenance, TRAINING: card}, device=device)
-    told = [(lesson.train.uris[at], reason) for at, reason in store.refused]
-    return Trained(embedder, recipe, keeper.course, told + unusable)
+    return Trained(embedder, recipe, course, course.refused + unread)
+
+
+class _Prepared:
+    """A lesson as what the loop takes.
+
+    Attributes:
+        feed: batches.
+        pictures: that are trained on.
+        validated: pictures that a validation embeds.
+        refused: uri and reason of those that cannot be used.
+    """
+
+    def __init__(
+        self,
+        lesson: Lesson,
+        recipe: Recipe,
+        preprocessing: Preprocessing,
+        views: int,
+        rank: int,
+        world: int,
+        filling: Callable[[int, int, int], object],
+        notice: Callable[[str], object],
+    ) -> None:
+        train, classes = lesson.train, sorted(set(lesson.train.labels))
+        self._store = store_of(
+            train, preprocessing, size=math.ceil(recipe.train_size * ROOM), progress=filling, sharing=processes()[1]
+        )
+        notice(self._store.notice)
+        self.refused = [(train.uris[at], reason) for at, reason in self._store.refused]
+        unusable = {at for at, _ in self._store.refused}
+        self._places = [at for at in range(len(self._store)) if at not in unusable]
+        code_of = {name: at for at, name in enumerate(classes)}
+        labels = [code_of[train.labels[at]] for at in self._places] if classes else range(len(self._places))
+        self._codes = np.array(labels, np.int64)
+        self._batches = Batches(self._codes, batch=recipe.batch, per_class=recipe.per_class, seed=recipe.seed)
+        self._batches.stripe(np.arange(recipe.batch), rank, world)  # refuses what cannot be parted
+        self._shared = {"views": views, "rank": rank, "world": world}
+        self._held_out, more = held_out_of(lesson.held_out, preprocessing, whole_classes=lesson.by == CLASSES)
+        self.refused += more
+        self._gallery = None
+        if lesson.by == IMAGES and self._held_out.ids:
+            self._gallery = gallery_of(train, self._store, self._places, preprocessing)
+        self.pictures = len(self._places)
+        self.validated = len(self._held_out.ids) + (0 if self._gallery is None else len(self._gallery.ids))
+        self.take(recipe)
+
+    def take(self, recipe: Recipe) -> None:
+        """Feed by another recipe of the same batches."""
+        self.feed = Feed(self._store, self._places, self._codes, self._batches, recipe, **self._shared)
+
+    def workers(self, device: torch.device) -> int:
+        """Processes that make batches: one beside a processor that trains, else as many as there is room for."""
+        room = cores() // processes()[1]
+        return min(1 if device.type == "cpu" and self._store.in_memory else 8, max(0, room - 1))
+
+    def validation(
+        self, classes: Sequence[str], device: torch.device
+    ) -> Callable[[Any], tuple[Score, list[Confusion]]] | None:
+        """What measures a network on what is held out; None where nothing is."""
+        if not self._held_out.ids:
+            return None
+        return lambda network: score(
+            network, self._held_out, self._gallery, classes=classes, device=device, confusions=CONFUSIONS
+        )
+
+
+def _load(network: Network, course: Course) -> None:
+    """Give the network the weights of the best epoch."""
+    network.load_state_dict(course.weights)
+
+
+def _check(recipe: Recipe, device: torch.device, world: int) -> None:
+    """Refuse choices that do not go together."""
+    if recipe.head != NONE and not any(term.row.needs_head for term in parse(recipe.loss)):
+        raise InputError(
+            f"the loss {recipe.loss} does not train the classifier head {recipe.head}: "
+            "add +ce to --loss, or give --head none"
+        )
+    if recipe.first_size is not None and recipe.first_size < STEP:
+        raise InputError(f"the first pictures are at least {STEP} pixels a side, not {recipe.first_size}: --first-size")
+    if recipe.batchnorm == "trained" and world > 1 and device.type == "cpu":
+        raise InputError("BatchNorm is trained by one process, or on CUDA: give --batchnorm frozen")
 
 
 def _objective(lesson: Lesson, recipe: Recipe, classes: int, dim: int) -> Objective:
@@ -230,36 +303,6 @@ def _check_sizes(recipe: Recipe, multiple: int | None) -> None:
             )
 
 
-def _validation(
-    held_out: Any, gallery: Any, classes: Sequence[str], device: torch.device
-) -> Callable[[Any], tuple[Score, list[Confusion]]]:
-    def validate(network: Any) -> tuple[Score, list[Confusion]]:
-        return score(network, held_out, gallery, classes=classes, device=device, confusions=CONFUSIONS)
-
-    return validate
-
-
-def _join(device: torch.device) -> tuple[int, int]:
-    """Join the processes that torchrun started; rank and how many."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world == 1:
-        return 0, 1
-    if not torch.distributed.is_initialized():
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
-        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    return torch.distributed.get_rank(), torch.distributed.get_world_size()
-
-
-def _first(cost: dict[int, float]) -> dict[int, float]:
-    """What the first process measured, so that all choose alike."""
-    if not torch.distributed.is_initialized():
-        return cost
-    told = [cost]
-    torch.distributed.broadcast_object_list(told, src=0)
-    return told[0]
-
-
 def _identity(lesson: Lesson, recipe: Recipe, budget: float | None, weights: Path | None) -> str:
     """Name a run: the same pictures, classes, choices, budget and file of weights."""
     digest = hashlib.sha256(json.dumps([recipe.to_dict(), budget, lesson.by], sort_keys=True).encode())
@@ -275,7 +318,9 @@ def _kept(path: Path, identity: str) -> dict[str, Any] | None:
     """What an earlier part of this run left; None where there is none."""
     if not path.exists():
         return None
-    found: dict[str, Any] = read_checkpoint(path)["callbacks"][Keeper.__qualname__]
+    found: dict[str, Any] = read_checkpoint(path).get("callbacks", {}).get(Keeper.__qualname__)
+    if found is None:
+        raise DamagedError(f"{path} is no checkpoint of a training; give --restart to begin again, or another --out")
     if found["identity"] != identity:
         raise InputError(
             f"{path.parent} holds a run with other choices or other pictures; "
@@ -284,66 +329,13 @@ def _kept(path: Path, identity: str) -> dict[str, Any] | None:
     return found
 
 
-def _trainer(
-    recipe: Recipe, device: torch.device, world: int, files: Files, keeper: Keeper, tensorboard: Path | None
-) -> lightning.Trainer:
-    cuda = device.type == "cuda"
-    own = [device.index or 0] if cuda and world == 1 else int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    logger: Any = False
-    if tensorboard is not None:
-        from lightning.pytorch.loggers import TensorBoardLogger
-
-        logger = TensorBoardLogger(tensorboard, name="tensorboard", version="")
-    precision = "bf16-mixed" if recipe.precision == "bf16" or (recipe.precision == "auto" and cuda) else "32-true"
-    return lightning.Trainer(
-        accelerator="cuda" if cuda else "cpu",
-        devices=own,
-        num_nodes=max(1, world // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))),
-        strategy="ddp" if world > 1 else "auto",
-        max_epochs=recipe.epochs,
-        precision=precision,  # type: ignore[arg-type]
-        gradient_clip_val=recipe.clip or None,
-        deterministic=recipe.deterministic,
-        logger=logger,
-        log_every_n_steps=10,
-        callbacks=[keeper],
-        plugins=[files],
-        reload_dataloaders_every_n_epochs=1,
-        use_distributed_sampler=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=True,
-        num_sanity_val_steps=0,
-        limit_val_batches=0,
-    )
-
-
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep Lightning's advice to its own users from ours, and let Ctrl-C be what it is elsewhere."""
-    logger = logging.getLogger("lightning.pytorch")
-    level, interrupted = logger.level, signal.getsignal(signal.SIGINT)
-    logger.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="lightning")
-        try:
-            yield
-        except SystemExit as stop:  # what it makes of Ctrl-C, which it then ignores
-            if not isinstance(stop.__context__, KeyboardInterrupt):
-                raise
-            signal.signal(signal.SIGINT, interrupted)
-            raise KeyboardInterrupt from stop
-        finally:
-            logger.setLevel(level)
-
-
-def _card(lesson: Lesson, recipe: Recipe, course: Course, pictures: int, classes: int) -> dict[str, Any]:
+def _card(lesson: Lesson, recipe: Recipe, course: Course, classes: int) -> dict[str, Any]:
     """What model.json says of a training."""
     best = course.best
     return {
         "recipe": recipe.to_dict(),
         "source": lesson.source,
-        "pictures": pictures,
+        "pictures": course.pictures,
         "classes": classes,
         "held_out": len(lesson.held_out.ids),
         "held_out_by": lesson.by,

@@ -14,7 +14,7 @@ from retrieval.evaluation import nearest, ranking
 from retrieval.labelled import Coded, Labelled, code
 from retrieval.metrics import map_at_r, recall_at_k
 from retrieval.processes import in_parts
-from retrieval.recognition import VOTERS
+from retrieval.recognition import NUMBERS, VOTERS
 
 CPU_BATCH: Final = 16
 CUDA_BATCH: Final = 128
@@ -134,8 +134,18 @@ def score(
     named = None
     if gallery is not None:
         codes = np.where(neighbours >= 0, coded.gallery_codes[neighbours], -1)
-        votes = knn_vote(codes, similarities, len(coded.names))
-        named = float((predict(votes) == coded.query_codes).mean())
+        step = max(1, NUMBERS // len(coded.names))
+        named = float(
+            np.mean(
+                np.concatenate(
+                    [
+                        predict(knn_vote(codes[at : at + step], similarities[at : at + step], len(coded.names)))
+                        for at in range(0, len(codes), step)
+                    ]
+                )
+                == coded.query_codes
+            )
+        )
     known = None
     if classes and gallery is not None:
         known = _by_head(network, asked, classes, device)

@@ -7,5 +7,5 @@ Import from the room, not from here:
 - ``webui.data``: what a page and its JSON twin show
 - ``webui.pages``, ``webui.api``, ``webui.uploads``, ``webui.thumbnails``, ``webui.gate``: what answers a request
 - ``webui.server``: the application on a socket
-- ``webui.cli``: the command ``lookalike``
+- ``webui.cli``: the command ``lookalike``; its parts here: ``webui.serve``, ``webui.demo``, ``webui.doctor``
 """

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.measuring import Run, measure_protocol
+from indexer.measuring import Run, fitting_classifier, measure_protocol
 from retrieval import images
 from retrieval.datasets.protocols import PROTOCOLS
 from retrieval.errors import InputError
@@ -112,3 +112,19 @@ def test_a_head_of_other_classes_is_refused_before_anything_is_embedded(birds: P
         assert embedder.seen == 0
     # The vote asks the head nothing.
     assert measure_protocol("cub", birds, other, card=CARD, run=replace(run, classifier="knn")).report.gallery == HALF
+
+
+def test_what_nobody_chose_is_the_head_only_where_it_knows_the_classes(birds: Path, run: Run) -> None:
+    other = HeadedEmbedder({**COLOURS, "300.Dodo": (9, 9, 9)})
+    by_head = {"provenance": {"training": {"classifier": "head"}}}
+    for embedder, description, wanted in (
+        (HeadedEmbedder(COLOURS), by_head, "head"),
+        (HeadedEmbedder(COLOURS), {"provenance": {"training": {"classifier": "knn"}}}, "knn"),
+        (other, by_head, "knn"),
+    ):
+        said: list[str] = []
+        found = fitting_classifier("cub", birds, embedder, run, description=description, notice=said.append)
+        assert found == wanted
+        assert len(said) == (embedder is other)
+    assert "it knows 300.Dodo, of which there are no training images" in said[0]
+    assert said[0].endswith("by the vote of the 20 nearest training images")

@@ -18,13 +18,14 @@ import pytest
 from indexer import advising, training_cli, training_run
 from indexer.embeds import digest_of
 from indexer.files import write_bytes
-from indexer.training_files import CHECKPOINT, METRICS, MODEL, PAGE, RECIPE, TRAINING, WEIGHTS, Metrics, training_folder
+from indexer.training_files import METRICS, MODEL, PAGE, RECIPE, TRAINING, WEIGHTS, Metrics, training_folder
 from retrieval.errors import CatalogueError
 from tests.conftest import draw_pictures
 from tests.webui.commands import TINY, Run, as_json
 from webui.cli import main
 
 ON_CPU = ("--device", "cpu", "--workers", "0")
+CHECKPOINT = "last.ckpt"
 
 
 @pytest.fixture
@@ -149,6 +150,20 @@ def test_other_choices_are_another_run(words: Words, run: Run, tmp_path: Path) -
     assert len((tmp_path / "out" / TRAINING / METRICS).read_text().splitlines()) == 2
 
 
+def test_a_restart_that_cannot_begin_leaves_what_was_there(words: Words, run: Run, tmp_path: Path) -> None:
+    before = as_json(run(*words("--json", epochs=1)))
+    place = tmp_path / "out" / TRAINING
+    kept = {entry.name: entry.read_bytes() for entry in place.iterdir()}
+    code, _, told = run(*words("--restart", "--loss", "magic", epochs=1))
+    assert code == 2
+    assert "'magic'" in told.splitlines()[-1]
+    assert {entry.name: entry.read_bytes() for entry in place.iterdir()} == kept
+    code, _, told = run(*words(epochs=1))
+    assert code == 0
+    assert "going on after epoch 1 of 1" in told
+    assert digest_of(tmp_path / "out") == before["digest"]
+
+
 def test_ctrl_c_keeps_the_last_epoch(
     words: Words, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, interruptible: None
 ) -> None:
@@ -254,7 +269,7 @@ def test_places_that_are_taken(words: Words, tmp_path: Path, run: Run, picture_f
     assert code == 2
     assert "holds other things, such as thesis.txt" in told.splitlines()[-1]
     (tmp_path / "out" / "thesis.txt").unlink()
-    with training_folder(tmp_path / "out", restart=False, leading=True):
+    with training_folder(tmp_path / "out", leading=True):
         code, _, told = run(*command)
     assert code == 4
     assert "another process is writing" in told.splitlines()[-1]
@@ -285,6 +300,17 @@ def test_tensorboard_is_an_extra(words: Words, run: Run, monkeypatch: pytest.Mon
     code, _, told = run(*words("--tensorboard"))
     assert code == 5
     assert "lookalike[tensorboard]" in told
+
+
+def test_losses_are_written_for_tensorboard(words: Words, tmp_path: Path, run: Run) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    code, _, told = run(*words("--tensorboard", epochs=4))
+    assert code == 0, told
+    (events,) = (tmp_path / "out" / TRAINING / "tensorboard").glob("events.out.tfevents.*")
+    losses = EventAccumulator(str(events)).Reload().Scalars("loss")
+    assert losses
+    assert all(0 < point.value < 100 for point in losses)
 
 
 def test_only_the_first_process_of_several_speaks(

@@ -9,7 +9,6 @@ import pytest
 
 from indexer.catalogue import Catalogue
 from indexer.training_files import (
-    CHECKPOINT,
     METRICS,
     MODEL,
     TRAINING,
@@ -33,7 +32,7 @@ def read(path: Path) -> list[dict[str, str]]:
 def test_a_new_an_empty_or_a_training_folder_will_do(tmp_path: Path) -> None:
     check_out(tmp_path / "a" / "new" / "one")
     check_out(tmp_path)
-    with training_folder(tmp_path / "out", restart=False, leading=True) as place:
+    with training_folder(tmp_path / "out", leading=True) as place:
         assert place == tmp_path / "out" / TRAINING
         assert place.is_dir()
     save_embedder(ColourEmbedder(), tmp_path / "out")
@@ -56,21 +55,19 @@ def test_other_folders_are_refused(tmp_path: Path, catalogue: Catalogue) -> None
 
 
 def test_two_runs_do_not_write_one_folder(tmp_path: Path) -> None:
-    with training_folder(tmp_path / "out", restart=False, leading=True):
-        with pytest.raises(BusyError), training_folder(tmp_path / "out", restart=False, leading=True):
+    with training_folder(tmp_path / "out", leading=True):
+        with pytest.raises(BusyError), training_folder(tmp_path / "out", leading=True):
             pass
         # but the other processes of this run come in
-        with training_folder(tmp_path / "out", restart=False, leading=False) as place:
+        with training_folder(tmp_path / "out", leading=False) as place:
             assert place.is_dir()
 
 
-def test_a_restart_removes_what_the_run_before_would_go_on_from(tmp_path: Path) -> None:
-    with training_folder(tmp_path / "out", restart=False, leading=True) as place:
-        (place / CHECKPOINT).write_bytes(b"old")
-    with training_folder(tmp_path / "out", restart=False, leading=True):
-        assert (place / CHECKPOINT).read_bytes() == b"old"
-    with training_folder(tmp_path / "out", restart=True, leading=True):
-        assert not (place / CHECKPOINT).exists()
+def test_what_a_run_left_is_there_for_the_next(tmp_path: Path) -> None:
+    with training_folder(tmp_path / "out", leading=True) as place:
+        (place / METRICS).write_bytes(b"old")
+    with training_folder(tmp_path / "out", leading=True):
+        assert (place / METRICS).read_bytes() == b"old"
 
 
 def test_metrics_go_on_where_a_run_was_stopped(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from dataclasses import fields
 
 import click
@@ -12,6 +15,7 @@ from indexer.training_options import CHOSEN, OPTIONS, given_choices, seconds_of,
 from retrieval.attention import ATTENTIONS
 from retrieval.choosing import USUAL, Counts, choose
 from retrieval.heads import HEADS
+from retrieval.losses import LOSSES
 from retrieval.optimisation import OPTIMIZERS, SCHEDULES
 from retrieval.pooling import POOLINGS
 from retrieval.recipe import Augmentation, Recipe
@@ -50,13 +54,35 @@ def test_words_are_those_that_there_are() -> None:
         assert words[name] == set(table), name
 
 
-def test_what_is_said_to_be_usual_is_what_stands() -> None:
-    choices = choose("x", Counts(100, 10, 9, 10, 11), device="cpu", budget=None, native_size=64, given={})[1]
+@pytest.mark.parametrize("transformer", [False, True])
+def test_what_is_said_to_be_usual_is_what_stands(transformer: bool) -> None:
+    choices = choose(
+        "x",
+        Counts(100, 10, 9, 10, 11),
+        device="cpu",
+        budget=None,
+        native_size=64,
+        given={},
+        transformer=transformer,
+    )[1]
     for choice in choices:
-        if choice.why == USUAL and choice.field != "backbone":
-            assert usual(choice.field) == shown(choice.value), choice.field
-        else:
-            assert choice.field in CHOSEN, choice.field
+        if choice.field not in CHOSEN:
+            assert (choice.why, usual(choice.field)) == (USUAL, shown(choice.value)), choice.field
+    pooling = {choice.field: choice.value for choice in choices}["pooling"]
+    assert usual("pooling").partition("; ")[2 * transformer].startswith(pooling)
+
+
+def test_the_help_names_the_losses_and_loads_no_torch() -> None:
+    program = (
+        "import sys\n"
+        "from webui.cli import root\n"
+        "try: root.main(['train', '--help'], prog_name='lookalike')\n"
+        "except SystemExit: pass\n"
+        "assert not {'torch', 'lightning', 'pytorch_metric_learning'} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert set(LOSSES) <= set(re.findall(r"\w+", done.stdout))
 
 
 def test_values_come_as_a_recipe_has_them() -> None:

@@ -59,7 +59,7 @@ def test_whole_classes_or_nothing_can_be_held_out(picture_folder: Path) -> None:
 
 
 def test_a_split_column_is_followed_and_its_test_part_is_never_seen(picture_folder: Path) -> None:
-    splits = ["train", "Train ", "training", "val", "TEST", "fold 1"]
+    splits = ["train", "Train ", "training", "val", "TEST", ""]
     source = listing(picture_folder, "list.csv", rows_of(picture_folder, split=lambda at: splits[at % 6]))
     said: list[str] = []
     lesson = find(source, said).lesson
@@ -67,7 +67,44 @@ def test_a_split_column_is_followed_and_its_test_part_is_never_seen(picture_fold
     assert number == {"000", "001", "002", "005"}
     assert {Path(uri).stem for uri in lesson.held_out.uris} == {"003"}
     assert any("4 pictures of the test split" in line for line in said)
-    assert any("4 of 'fold 1'" in line for line in said)
+
+
+@pytest.mark.parametrize("word", ["eval", "holdout"])
+def test_a_word_for_a_split_that_may_mean_test_is_not_trained_on(picture_folder: Path, word: str) -> None:
+    rows = rows_of(picture_folder, split=lambda at: word if at % 6 == 0 else "train")
+    source = listing(picture_folder, "list.csv", rows)
+    with pytest.raises(InputError, match=rf"says '{word}' \(4\).*train.*val.*test.*--split-column"):
+        find(source)
+    with pytest.raises(InputError, match=rf"split column of .*list.csv says '{word}'"):
+        find(draw_pictures(picture_folder / "more", seed=5), validate=source)
+    # nor is one that has a part to validate with, but that part is all that is looked at
+    mixed = listing(
+        picture_folder, "mixed.csv", [row | {"split": row["split"].replace("train", "val")} for row in rows]
+    )
+    said: list[str] = []
+    lesson = find(draw_pictures(picture_folder / "others", seed=6), said, validate=mixed).lesson
+    assert len(lesson.held_out.ids) == 20
+    assert any("4 pictures of" in line and "left out" in line for line in said)
+
+
+def test_nothing_of_a_test_split_is_validated_with(picture_folder: Path, tmp_path: Path) -> None:
+    other = draw_pictures(tmp_path / "other", seed=5)
+    rows = rows_of(other, split=lambda at: "test" if at % 2 else "train")
+    said: list[str] = []
+    lesson = find(picture_folder, said, validate=listing(other, "list.csv", rows)).lesson
+    assert {Path(uri).stem for uri in lesson.held_out.uris} == {"000", "002", "004"}
+    assert any("12 pictures of the test split of" in line and "no epoch is chosen on them" in line for line in said)
+    only = listing(other, "only.csv", rows[1::2])
+    with pytest.raises(InputError, match="no picture to validate with"):
+        find(picture_folder, validate=only)
+
+
+def test_pictures_to_train_on_alone(picture_folder: Path) -> None:
+    rows = rows_of(picture_folder, split=lambda at: "val" if at % 6 == 0 else "train")
+    said: list[str] = []
+    lesson = find(listing(picture_folder, "list.csv", rows), said, whole=True).lesson
+    assert (len(lesson.train.ids), len(lesson.held_out.ids)) == (20, 0)
+    assert said == ["4 pictures of the validation split left out"]
 
 
 def test_what_is_named_to_validate_with_wins_and_is_not_trained_on(picture_folder: Path, tmp_path: Path) -> None:

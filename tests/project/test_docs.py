@@ -13,7 +13,7 @@ import click
 import pytest
 from packaging.requirements import Requirement
 
-from tests.project import protocol_page
+from tests.project import protocol_page, training_page
 from tests.project.test_imports import modules
 from webui.cli import COMMANDS, root
 
@@ -123,3 +123,15 @@ def test_every_pin_lies_within_its_bounds() -> None:
 
 def test_every_protocol_is_documented_as_it_is() -> None:
     assert protocol_page.PAGE.read_text() == protocol_page.page(), "run python -m tests.project.protocol_page"
+
+
+def test_training_is_documented_as_it_is() -> None:
+    assert training_page.DOC.read_text() == training_page.page(), "run python -m tests.project.training_page"
+    assert "docs/training.md" in README
+
+
+@pytest.mark.parametrize("package", ["retrieval", "indexer", "webui"])
+def test_every_room_is_named_where_its_package_begins(package: str) -> None:
+    guide = importlib.import_module(package).__doc__ or ""
+    rooms = {name for name in modules() if name.startswith(f"{package}.") and name.count(".") == 1}
+    assert set(re.findall(r"``([a-z_]+\.[a-z_0-9]+)``", guide)) == rooms

@@ -16,6 +16,7 @@ from retrieval.choosing import (
     BASELINES,
     COMPARING,
     GROUPED,
+    LOSS_NAMES,
     USUAL,
     WITH_HEAD,
     Choice,
@@ -136,6 +137,7 @@ def test_epochs_follow_pictures_device_and_budget() -> None:
 
 
 def test_what_is_known_of_losses_is_what_they_say() -> None:
+    assert tuple(LOSSES) == LOSS_NAMES
     assert {name for name, row in LOSSES.items() if row.needs_pairs} == COMPARING
     assert {name for name, row in LOSSES.items() if row.needs_head} == WITH_HEAD
     assert set(LOSSES) >= GROUPED

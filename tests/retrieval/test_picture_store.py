@@ -86,6 +86,13 @@ def test_pictures_that_cannot_be_used_are_told_and_the_others_keep_their_places(
     store = PictureStore(ImageSource(folder), uris, size=40, memory=memory)
     store.fill(threads=2, progress=lambda done, total, refused: told.append((done, total, refused)))
     assert store.in_memory == (memory > 5000)
+    if not store.in_memory:  # they are read when they are asked for, and refused then
+        assert (store.refused, told) == ([], [])
+        for place in (1, 2, 4):
+            with pytest.raises(ImageError, match=uris[place]):
+                store[place]
+        assert store[3].shape[2] == 3
+        return
     assert [place for place, _ in store.refused] == [1, 2, 4]
     reasons = [reason for _, reason in store.refused]
     assert reasons[1] == "no such file"

@@ -3,59 +3,29 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
-from retrieval import images
+from retrieval import images, training
 from retrieval.attention import ATTENTIONS
 from retrieval.course import Row
-from retrieval.errors import EmbedderError, InputError, LookalikeError
+from retrieval.errors import InputError
+from retrieval.fitting import Fitting
 from retrieval.heads import HEADS
-from retrieval.lesson import Examples, Lesson
+from retrieval.lesson import Examples
 from retrieval.losses import LOSSES
 from retrieval.pooling import POOLINGS
-from retrieval.training import CHECKPOINT, Trained, fit
-from tests.retrieval.lessons import BACKBONE, draw_stripes, lesson_of, quick, random_weights
+from retrieval.training import CHECKPOINT, fit
+from retrieval.validation import Score
+from tests.retrieval.lessons import BACKBONE, PLAIN, draw_stripes, lesson_of, quick, random_weights, recall_of, train
 
-
-@pytest.fixture(scope="module")
-def stripes(tmp_path_factory: pytest.TempPathFactory) -> Examples:
-    return draw_stripes(tmp_path_factory.mktemp("stripes"))
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return random_weights(tmp_path_factory.mktemp("weights"))
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
-
-
-def _fit(lesson: Lesson, recipe: Any, folder: Path, weights: Path, **options: Any) -> Trained:
-    trained = fit(
-        lesson, recipe, folder, write=options.pop("write", _write), weights=weights, device="cpu", workers=0, **options
-    )
-    assert trained is not None
-    return trained
-
-
-def _recall(trained: Trained, examples: Examples) -> float:
-    """Recall@1 by a plain loop over what the finished embedder gives."""
-    pixels = [images.decode((examples.root / uri).read_bytes()).pixels for uri in examples.uris]
-    vectors = trained.embedder.embed(pixels)
-    similar = vectors @ vectors.T
-    np.fill_diagonal(similar, -2)
-    labels = np.array(examples.labels)
-    return float((labels[similar.argmax(axis=1)] == labels).mean())
+MIXED = replace(PLAIN, mixup=0.2, cutmix=1.0, rotation=10.0, erasing=0.25, randaugment=5.0)
 
 
 def _needed(loss: str) -> dict[str, Any]:
@@ -66,29 +36,29 @@ def _needed(loss: str) -> dict[str, Any]:
 @pytest.mark.parametrize("loss", sorted(LOSSES))
 def test_every_loss_overfits_eight_classes(loss: str, stripes: Examples, weights: Path, tmp_path: Path) -> None:
     given = stripes if LOSSES[loss].needs_labels else replace(stripes, labels=[])
-    trained = _fit(lesson_of(given, by="classes"), quick(**_needed(loss), epochs=8), tmp_path, weights)
+    trained = train(lesson_of(given, by="classes"), quick(**_needed(loss), epochs=8), tmp_path, weights)
     # Without labels, pictures of one class are only as near as they look.
-    assert _recall(trained, stripes) == 1.0
+    assert recall_of(trained, stripes) == 1.0
     assert trained.course.rows[-1].loss < trained.course.rows[0].loss
 
 
 @pytest.mark.parametrize("pooling", sorted(POOLINGS))
 def test_every_pooling_overfits_eight_classes(pooling: str, stripes: Examples, weights: Path, tmp_path: Path) -> None:
-    trained = _fit(lesson_of(stripes), quick(pooling=pooling, epochs=8), tmp_path, weights)
-    assert _recall(trained, stripes) == 1.0
+    trained = train(lesson_of(stripes), quick(pooling=pooling, epochs=8), tmp_path, weights)
+    assert recall_of(trained, stripes) == 1.0
 
 
 @pytest.mark.parametrize("attention", sorted(ATTENTIONS))
 def test_every_attention_overfits_eight_classes(attention: str, stripes: Examples, tmp_path: Path) -> None:
     backbone = "test_vit" if attention == "rollout" else BACKBONE
     recipe = replace(quick(attention=attention, epochs=8), backbone=backbone)
-    trained = _fit(lesson_of(stripes), recipe, tmp_path, random_weights(tmp_path, backbone))
-    assert _recall(trained, stripes) == 1.0
+    trained = train(lesson_of(stripes), recipe, tmp_path, random_weights(tmp_path, backbone))
+    assert recall_of(trained, stripes) == 1.0
 
 
 @pytest.mark.parametrize("head", sorted(set(HEADS) - {"none"}))
 def test_heads_name_the_class(head: str, stripes: Examples, weights: Path, tmp_path: Path) -> None:
-    trained = _fit(lesson_of(stripes), quick(head=head, epochs=8), tmp_path, weights)
+    trained = train(lesson_of(stripes), quick(head=head, epochs=8), tmp_path, weights)
     pixels = [images.decode((stripes.root / uri).read_bytes()).pixels for uri in stripes.uris]
     probabilities = trained.embedder.classify(trained.embedder.embed(pixels))
     assert probabilities.sum(axis=1) == pytest.approx(1.0, abs=1e-4)
@@ -97,7 +67,7 @@ def test_heads_name_the_class(head: str, stripes: Examples, weights: Path, tmp_p
 
 def test_what_is_held_out_chooses_the_epoch(stripes: Examples, weights: Path, tmp_path: Path) -> None:
     other = draw_stripes(tmp_path / "more", per_class=2, seed=1)
-    trained = _fit(lesson_of(stripes, other), quick(validate_every=1), tmp_path, weights)
+    trained = train(lesson_of(stripes, other), quick(validate_every=1), tmp_path, weights)
     course = trained.course
     assert [row.epoch for row in course.rows] == [1, 2, 3, 4]
     merits = [row.score.merit for row in course.rows if row.score is not None]
@@ -114,9 +84,9 @@ def test_what_is_held_out_chooses_the_epoch(stripes: Examples, weights: Path, tm
 def test_the_validation_is_what_the_finished_embedder_gives(stripes: Examples, weights: Path, tmp_path: Path) -> None:
     other = draw_stripes(tmp_path / "more", per_class=3, seed=1)
     recipe = quick(epochs=1, loss="softmax", head="none", ema=0.5)
-    trained = _fit(lesson_of(stripes, other, by="classes"), recipe, tmp_path, weights)
+    trained = train(lesson_of(stripes, other, by="classes"), recipe, tmp_path, weights)
     assert trained.course.best is not None
-    assert trained.course.best.recall_at_1 == pytest.approx(_recall(trained, other))
+    assert trained.course.best.recall_at_1 == pytest.approx(recall_of(trained, other))
 
 
 class _Stop(Exception):
@@ -140,45 +110,23 @@ def test_a_stopped_run_goes_on_to_the_same_embedder(
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     whole.mkdir()
     stopped.mkdir()
-    expected = _fit(lesson_of(stripes, other), recipe, whole, weights)
+    expected = train(lesson_of(stripes, other), recipe, whole, weights)
 
     def stop(row: Row) -> None:
         if row.epoch == 2:
             raise _Stop
 
     with pytest.raises(_Stop):
-        _fit(lesson_of(stripes, other), recipe, stopped, weights, on_row=stop)
+        train(lesson_of(stripes, other), recipe, stopped, weights, on_row=stop)
     epochs: list[int] = []
-    resumed = _fit(lesson_of(stripes, other), recipe, stopped, weights, on_row=lambda row: epochs.append(row.epoch))
+    resumed = train(lesson_of(stripes, other), recipe, stopped, weights, on_row=lambda row: epochs.append(row.epoch))
     assert epochs == [3, 4]
     assert [(row.epoch, row.loss) for row in resumed.course.rows] == [
         (row.epoch, row.loss) for row in expected.course.rows
     ]
     assert resumed.embedder.digest == expected.embedder.digest
-    again = _fit(lesson_of(stripes, other), recipe, stopped, weights)
+    again = train(lesson_of(stripes, other), recipe, stopped, weights)
     assert again.embedder.digest == expected.embedder.digest
-
-
-def test_ctrl_c_is_what_it_is_elsewhere(stripes: Examples, weights: Path, tmp_path: Path) -> None:
-    def interrupt(row: Row) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        _fit(lesson_of(stripes), quick(), tmp_path, weights, on_row=interrupt)
-    assert signal.getsignal(signal.SIGINT) is before
-    assert [row.epoch for row in _fit(lesson_of(stripes), quick(), tmp_path, weights).course.rows] == [1, 2, 3, 4]
-
-
-def test_a_head_that_nothing_trains_is_refused(stripes: Examples, weights: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"does not train the classifier head linear: add \+ce"):
-        _fit(lesson_of(stripes), quick(loss="triplet", head="linear"), tmp_path, weights)
-
-
-def test_another_run_in_the_folder_is_refused(stripes: Examples, weights: Path, tmp_path: Path) -> None:
-    _fit(lesson_of(stripes), quick(epochs=1), tmp_path, weights)
-    with pytest.raises(InputError, match="other choices or other pictures; give --restart"):
-        _fit(lesson_of(stripes), quick(epochs=1, lr=1e-5), tmp_path, weights)
 
 
 def test_a_seed_fixes_the_run_and_another_changes_it(stripes: Examples, weights: Path, tmp_path: Path) -> None:
@@ -187,7 +135,7 @@ def test_a_seed_fixes_the_run_and_another_changes_it(stripes: Examples, weights:
         folder = tmp_path / str(number)
         folder.mkdir()
         recipe = quick(epochs=1, seed=seed, deterministic=True)
-        digests.append(_fit(lesson_of(stripes), recipe, folder, weights).embedder.digest)
+        digests.append(train(lesson_of(stripes), recipe, folder, weights).embedder.digest)
     assert digests[0] == digests[1] != digests[2]
 
 
@@ -200,7 +148,7 @@ def test_workers_change_nothing(stripes: Examples, weights: Path, tmp_path: Path
             lesson_of(stripes),
             quick(epochs=2, deterministic=True),
             folder,
-            write=_write,
+            write=Path.write_bytes,
             weights=weights,
             device="cpu",
             workers=workers,
@@ -211,78 +159,28 @@ def test_workers_change_nothing(stripes: Examples, weights: Path, tmp_path: Path
     assert len(digests) == 1
 
 
-def test_a_loss_that_is_no_number_ends_in_a_sentence(stripes: Examples, weights: Path, tmp_path: Path) -> None:
-    kept: list[bytes] = []
-
-    def break_the_rates(row: Row) -> None:
-        kept.append((tmp_path / CHECKPOINT).read_bytes())
-
-    recipe = quick(lr=1e30, head_lr=1e30, clip=0.0, warmup=0.5, epochs=4)
-    with pytest.raises(EmbedderError, match=r"loss is (nan|inf).* in epoch \d, step \d: lower the learning rates"):
-        _fit(lesson_of(stripes), recipe, tmp_path, weights, on_row=break_the_rates)
-    if kept:
-        assert (tmp_path / CHECKPOINT).read_bytes() == kept[-1]
-
-
-def test_a_full_disk_keeps_the_checkpoint_before(stripes: Examples, weights: Path, tmp_path: Path) -> None:
-    written: list[bytes] = []
-
-    def write(path: Path, data: bytes) -> None:
-        if len(written) == 2:
-            raise LookalikeError("no space left on the disk")
-        written.append(data)
-        path.write_bytes(data)
-
-    with pytest.raises(LookalikeError, match="no space left"):
-        _fit(lesson_of(stripes), quick(), tmp_path, weights, write=write)
-    assert (tmp_path / CHECKPOINT).read_bytes() == written[1]
-    resumed = _fit(lesson_of(stripes), quick(), tmp_path, weights)
-    assert [row.epoch for row in resumed.course.rows] == [1, 2, 3, 4]
-
-
 def test_a_budget_decides_the_epochs(stripes: Examples, weights: Path, tmp_path: Path) -> None:
     told: list[str] = []
-    trained = _fit(lesson_of(stripes), quick(epochs=3), tmp_path, weights, budget=600.0, notice=told.append)
+    trained = train(lesson_of(stripes), quick(epochs=3), tmp_path, weights, budget=600.0, notice=told.append)
     assert trained.recipe.epochs == 3  # never more than the recipe's
     assert any("3 epochs" in text for text in told)
     (tmp_path / CHECKPOINT).unlink()
-    with pytest.raises(InputError, match=r"one epoch of .* pictures takes about"):
-        _fit(lesson_of(stripes), quick(epochs=3), tmp_path, weights, budget=1e-3)
+    with pytest.raises(InputError, match=r"one epoch takes about .* minutes and 0.0 are left of the budget"):
+        train(lesson_of(stripes), quick(epochs=3), tmp_path, weights, budget=1e-3)
 
 
-def test_patience_ends_a_run_that_gets_no_better(stripes: Examples, weights: Path, tmp_path: Path) -> None:
-    other = draw_stripes(tmp_path / "more", per_class=2, seed=1)
-    recipe = quick(lr=1e-12, head_lr=1e-12, epochs=6, patience=2, validate_every=1, loss="softmax", head="none")
-    trained = _fit(lesson_of(stripes, other), replace(recipe, proxy_lr=1e-12), tmp_path, weights)
-    rows = trained.course.rows
-    # Equal scores count as better, so it goes on; a worse one would have ended it.
-    assert len(rows) == 6 or rows[-1].epoch == trained.course.best_epoch + 2
-
-
-def test_damaged_pictures_are_told_and_left_out(weights: Path, tmp_path: Path) -> None:
-    examples = draw_stripes(tmp_path / "pictures")
-    (tmp_path / "pictures" / "c0" / "0.png").write_bytes(b"no picture")
-    trained = _fit(lesson_of(examples), quick(epochs=1), tmp_path, weights)
-    assert [uri for uri, _ in trained.refused] == ["c0/0.png"]
-    assert trained.embedder.description["provenance"]["training"]["pictures"] == len(examples.ids) - 1
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"loss": "triplet", "per_class": 1}, "--per-class"),
-        ({"batch": 1}, "per"),
-        ({"loss": "nothing"}, "nothing"),
-        ({"pooling": "nothing"}, "pooling"),
-        ({"schedule": "nothing"}, "schedule"),
-    ],
-)
-def test_choices_that_do_not_go_together(
-    changes: dict[str, Any], said: str, stripes: Examples, weights: Path, tmp_path: Path
+def test_patience_ends_a_run_that_gets_no_better(
+    stripes: Examples, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(InputError, match=said):
-        _fit(lesson_of(stripes), quick(**changes), tmp_path, weights)
-    assert not (tmp_path / CHECKPOINT).exists()
+    shares = iter([0.5, 0.7, 0.6, 0.6, 0.9])
+    monkeypatch.setattr(training, "score", lambda *_, **__: (Score(next(shares), 0.1), []))
+    other = draw_stripes(tmp_path / "more", per_class=2, seed=1)
+    recipe = quick(epochs=5, patience=2, validate_every=1)
+    trained = train(lesson_of(stripes, other), recipe, tmp_path, weights)
+    assert trained.course.best_epoch == 2
+    assert len(trained.course.rows) == 4
+    # The same command again does not go on.
+    assert train(lesson_of(stripes, other), recipe, tmp_path, weights).embedder.digest == trained.embedder.digest
 
 
 SCRIPT = """
@@ -291,7 +189,7 @@ from pathlib import Path
 import torch
 from retrieval.fitting import Fitting
 from retrieval.training import fit
-from tests.retrieval.lessons import draw_stripes, lesson_of, quick
+from tests.retrieval.lessons import BACKBONE, PLAIN, draw_stripes, lesson_of, quick, random_weights, recall_of, train
 from retrieval.lesson import Examples
 
 torch.set_num_threads(1)
@@ -337,15 +235,42 @@ def test_two_processes_train_what_one_does(loss: str, stripes: Examples, weights
             torch.testing.assert_close(first[part][name], value, rtol=2e-3, atol=2e-4, msg=name)
 
 
+def test_processes_agree_on_a_budget(stripes: Examples, weights: Path, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.replace("epochs=2", "epochs=40").replace("workers=0)", "workers=0, budget=6.0)"))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    out = tmp_path / "out"
+    out.mkdir()
+    start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+    command = [*start, str(script), str(stripes.root), str(weights), str(out), "softmax"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, second = (torch.load(out / f"rank{rank}.pt", weights_only=True) for rank in range(2))
+    assert all(torch.equal(second[1][name], value) for name, value in first[1].items())
+
+
+@pytest.mark.parametrize("changes", [{"precision": "bf16"}, {"compiled": True}, {"augmentation": MIXED}])
+def test_other_ways_of_computing_learn_too(
+    changes: dict[str, Any], stripes: Examples, weights: Path, tmp_path: Path
+) -> None:
+    trained = train(lesson_of(stripes), quick(**changes, epochs=8, ema=0.5), tmp_path, weights)
+    assert recall_of(trained, stripes) == 1.0
+
+
+def test_growing_pictures_fit_into_a_budget(stripes: Examples, weights: Path, tmp_path: Path) -> None:
+    recipe = quick(epochs=5, first_size=32, train_size=96, image_size=96)
+    trained = train(lesson_of(stripes), recipe, tmp_path, weights, budget=600.0)
+    assert [row.image_size for row in trained.course.rows] == [32, 32, 64, 96, 96]
+
+
 def test_gradients_reach_everything_that_is_trained(stripes: Examples, weights: Path, tmp_path: Path) -> None:
     seen: list[set[str]] = []
-    from retrieval.fitting import Fitting
 
     def after(self: Any, *_: Any) -> None:
         seen.append({name for name, value in self.named_parameters() if value.requires_grad and value.grad is None})
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Fitting, "on_after_backward", after)
-        _fit(lesson_of(stripes), quick(attention="cbam", loss="proxy_anchor+ce", epochs=1), tmp_path, weights)
+        train(lesson_of(stripes), quick(attention="cbam", loss="proxy_anchor+ce", epochs=1), tmp_path, weights)
     assert seen
     assert not any(seen)

@@ -13,6 +13,7 @@ from indexer import evaluation_cli
 from indexer.report_files import PAGE, QUERIES, VALUES, read_report
 from retrieval.datasets.protocols import PROTOCOLS
 from tests.conftest import draw_pictures
+from tests.embedders import HeadedEmbedder
 from tests.indexer.birds import BIRDS, fix_counts, write_birds
 from tests.webui.commands import TINY, Run, as_json
 
@@ -93,6 +94,26 @@ def test_a_catalogue_with_a_report(shop: Path, tmp_path: Path, run: Run) -> None
     assert {name: figures(again)[name] for name in figures(plain)} == figures(plain)
     assert "NMI" in figures(as_json(run("evaluate", shop, "--clusters", "--json")))
     assert "NMI" not in figures(as_json(run("evaluate", shop, "--out", out, "--no-clusters", "--json")))
+
+
+def test_a_head_of_other_classes_gives_way_to_the_vote_unless_it_was_asked_for(
+    birds: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Trained(HeadedEmbedder):
+        description: Any = {"provenance": {"training": {"classifier": "head"}}}  # noqa: RUF012 - nobody changes it
+
+    embedder = Trained({"300.Dodo": (9, 9, 9), "301.Moa": (90, 9, 9)})
+    monkeypatch.setattr("indexer.opening.load_embedder", lambda *_, **__: embedder)
+    monkeypatch.setattr(evaluation_cli, "_frozen", lambda *_: None)
+    asked = ("evaluate", "birds-embedder", "--protocol", "cub", "--root", birds, "--task", "classification", "--json")
+    code, said, told = run(*asked)
+    assert code == 0, told
+    assert "is of other classes" in told
+    assert json.loads(said)["protocol"].endswith("by the vote of the 20 nearest training images")
+    assert json.loads(said)["out"] == str(Path("reports") / f"cub-classification-{embedder.digest[:8]}")
+    code, _, told = run(*asked, "--classifier", "head")
+    assert code == 2
+    assert "is of other classes" in told.splitlines()[-1]
 
 
 def test_queries_of_a_source_by_a_column_and_through_an_index(

@@ -1,0 +1,166 @@
+"""What a training refuses, tells and keeps when something goes wrong."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from retrieval import lesson as lesson_room
+from retrieval import training
+from retrieval.backbones import load_backbone
+from retrieval.course import Row
+from retrieval.errors import DamagedError, EmbedderError, InputError, LookalikeError
+from retrieval.fitting import Fitting
+from retrieval.lesson import Examples
+from retrieval.objective import Objective
+from retrieval.training import CHECKPOINT
+from tests.retrieval.lessons import BACKBONE, PLAIN, draw_stripes, lesson_of, quick, random_weights, train
+
+
+def test_ctrl_c_is_what_it_is_elsewhere(stripes: Examples, weights: Path, tmp_path: Path) -> None:
+    def interrupt(row: Row) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        train(lesson_of(stripes), quick(), tmp_path, weights, on_row=interrupt)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert [row.epoch for row in train(lesson_of(stripes), quick(), tmp_path, weights).course.rows] == [1, 2, 3, 4]
+
+
+def test_a_head_that_nothing_trains_is_refused(stripes: Examples, weights: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"does not train the classifier head linear: add \+ce"):
+        train(lesson_of(stripes), quick(loss="triplet", head="linear"), tmp_path, weights)
+
+
+def test_another_run_in_the_folder_is_refused(stripes: Examples, weights: Path, tmp_path: Path) -> None:
+    train(lesson_of(stripes), quick(epochs=1), tmp_path, weights)
+    with pytest.raises(InputError, match="other choices or other pictures; give --restart"):
+        train(lesson_of(stripes), quick(epochs=1, lr=1e-5), tmp_path, weights)
+
+
+def test_a_loss_that_is_no_number_keeps_the_checkpoint_before(
+    stripes: Examples, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[bytes] = []
+    whole = Objective.forward
+
+    def broken(self: Objective, vectors: torch.Tensor, *given: Any) -> Any:
+        return whole(self, vectors * (float("nan") if kept else 1.0), *given)
+
+    monkeypatch.setattr(Objective, "forward", broken)
+    with pytest.raises(EmbedderError, match=r"loss is nan in epoch 2, step 1: lower the learning rates \(--lr 0.001\)"):
+        train(
+            lesson_of(stripes),
+            quick(loss="softmax", head="none"),
+            tmp_path,
+            weights,
+            on_row=lambda row: kept.append((tmp_path / CHECKPOINT).read_bytes()),
+        )
+    assert [(tmp_path / CHECKPOINT).read_bytes()] == kept
+
+
+def test_weights_that_blew_up_in_the_last_step_are_not_kept(stripes: Examples, weights: Path, tmp_path: Path) -> None:
+    def blow_up(self: Fitting, *_: Any) -> None:
+        with torch.no_grad():
+            self.network.projection.bias.fill_(float("inf"))
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Fitting, "on_train_batch_end", blow_up)
+        # One step an epoch, so that no loss is looked at afterwards.
+        with pytest.raises(EmbedderError, match="weights are no numbers any more after epoch 1: lower the learning"):
+            train(lesson_of(stripes), quick(batch=48, epochs=1), tmp_path, weights)
+    assert not (tmp_path / CHECKPOINT).exists()
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(stripes: Examples, weights: Path, tmp_path: Path) -> None:
+    written: list[bytes] = []
+
+    def write(path: Path, data: bytes) -> None:
+        if len(written) == 2:
+            raise LookalikeError("no space left on the disk")
+        written.append(data)
+        path.write_bytes(data)
+
+    with pytest.raises(LookalikeError, match="no space left"):
+        train(lesson_of(stripes), quick(), tmp_path, weights, write=write)
+    assert (tmp_path / CHECKPOINT).read_bytes() == written[1]
+    resumed = train(lesson_of(stripes), quick(), tmp_path, weights)
+    assert [row.epoch for row in resumed.course.rows] == [1, 2, 3, 4]
+
+
+def test_damaged_pictures_are_told_and_left_out(weights: Path, tmp_path: Path) -> None:
+    examples = draw_stripes(tmp_path / "pictures")
+    (tmp_path / "pictures" / "c0" / "0.png").write_bytes(b"no picture")
+    trained = train(lesson_of(examples), quick(epochs=1), tmp_path, weights)
+    assert [uri for uri, _ in trained.refused] == ["c0/0.png"]
+    assert trained.embedder.description["provenance"]["training"]["pictures"] == len(examples.ids) - 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"loss": "triplet", "head": "none", "per_class": 1}, "--per-class"),
+        ({"first_size": 20}, "--first-size"),
+        ({"augmentation": replace(PLAIN, mixup=0.2), "loss": "contrastive", "head": "none"}, "mix"),
+        ({"batch": 1}, "per"),
+        ({"loss": "nothing"}, "nothing"),
+        ({"pooling": "nothing"}, "pooling"),
+        ({"schedule": "nothing"}, "schedule"),
+    ],
+)
+def test_choices_that_do_not_go_together(
+    changes: dict[str, Any], said: str, stripes: Examples, weights: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=said):
+        train(lesson_of(stripes), quick(**changes), tmp_path, weights)
+    assert not (tmp_path / CHECKPOINT).exists()
+
+
+def test_a_batch_that_processes_cannot_share_is_refused(
+    stripes: Examples, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "join", lambda device: (0, 3))
+    with pytest.raises(InputError, match="a multiple of 3"):
+        train(lesson_of(stripes), quick(), tmp_path, weights)
+
+
+def test_a_file_that_is_no_checkpoint_of_ours_is_told(stripes: Examples, weights: Path, tmp_path: Path) -> None:
+    torch.save({"state": 1}, tmp_path / CHECKPOINT)
+    with pytest.raises(DamagedError, match=r"last\.ckpt is no checkpoint of a training"):
+        train(lesson_of(stripes), quick(epochs=1), tmp_path, weights)
+    (tmp_path / CHECKPOINT).write_bytes(b"cut")
+    with pytest.raises(DamagedError, match=r"last\.ckpt is damaged"):
+        train(lesson_of(stripes), quick(epochs=1), tmp_path, weights)
+    train(lesson_of(stripes), quick(epochs=1), tmp_path, weights, restart=True)
+
+
+def test_a_picture_that_vanishes_is_told_and_others_are_shown(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Too little memory to keep them, so they are read when they are shown.
+    monkeypatch.setattr(lesson_room, "available_memory", lambda: 1000)
+    examples = draw_stripes(tmp_path / "pictures")
+    (tmp_path / "pictures" / "c3" / "1.png").unlink()
+    trained = train(lesson_of(examples), quick(), tmp_path, weights)
+    assert [uri for uri, _ in trained.refused] == ["c3/1.png"]
+    assert len(trained.course.rows) == 4
+
+
+def test_held_out_classes_stay_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lesson_room, "MOST_VALIDATED", 12)
+    examples = draw_stripes(tmp_path / "pictures", per_class=3)
+    preprocessing = load_backbone(BACKBONE, weights=random_weights(tmp_path))[1]
+    pictures, _ = lesson_room.held_out_of(examples, preprocessing, whole_classes=True)
+    assert sorted(Counter(pictures.labels).values()) == [3, 3, 3, 3]
+    spread, _ = lesson_room.held_out_of(examples, preprocessing, whole_classes=False)
+    assert len(spread.ids) == 12
+    alone = Examples(examples.root, examples.ids[:2], examples.uris[:2], ["a", "b"])
+    with pytest.raises(InputError, match="no class that is held out has two pictures"):
+        lesson_room.held_out_of(alone, preprocessing, whole_classes=True)
