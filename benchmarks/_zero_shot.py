@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import tempfile
@@ -13,10 +14,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.machine import load, photo_folder
+from benchmarks.machine import load, photo_folder, print_machine
 from indexer.files import write_bytes
 from indexer.options import progress_bar
 from retrieval import images
+from retrieval.choosing import Counts, choose
 from retrieval.embedder import Embedder
 from retrieval.errors import ImageError
 from retrieval.evaluation import measures, ranking
@@ -30,6 +32,33 @@ from retrieval.uncertainty import Spread, over_seeds
 
 BATCH: Final = 64
 CARS: Final = Path("cars") / "cars196-train-half.parquet"
+
+
+def parser_of(name: str, about: str | None, *, epochs: int) -> argparse.ArgumentParser:
+    """What the contests are asked, and how long they train."""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks {name}", description=about)
+    parser.add_argument("--backbone", default="tf_efficientnet_lite0")
+    parser.add_argument("--size", type=int, default=96, help="image size, pixels")
+    parser.add_argument("--epochs", type=int, default=epochs)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--keep", type=Path, help="file that finished runs are kept in, to go on from")
+    return parser
+
+
+def default_recipe(contest: Contest, asked: argparse.Namespace) -> Recipe:
+    """Say what is measured on what, and give what ``lookalike train`` chooses at this size, batch and epochs."""
+    print_machine(["lookalike", "torch", "lightning", "pytorch-metric-learning", "timm"])
+    given = {"image_size": asked.size, "train_size": asked.size, "epochs": asked.epochs, "batch": asked.batch}
+    counts = Counts.of(contest.train.labels)
+    recipe = choose(asked.backbone, counts, device="cpu", budget=None, native_size=asked.size, given=given)[0]
+    print(
+        f"{counts.pictures:,} pictures of {counts.classes} classes, {asked.epochs} epochs at {asked.size} px, batch "
+        f"{asked.batch} with {recipe.per_class} of a class, {recipe.dim} numbers a vector, {asked.seeds} seeds; "
+        f"measured on {len(contest.test.ids):,} pictures of {len(set(contest.test.labels))} other classes\n"
+        f"default: {recipe.loss}, lr {recipe.lr:g}, head {recipe.head_lr:g}, proxies {recipe.proxy_lr:g}\n"
+    )
+    return recipe
 
 
 def cars() -> tuple[Examples, Examples]:

@@ -2,22 +2,23 @@
 
 Cars196-train-half, zero-shot, as in ``python -m benchmarks losses``: the default recipe of ``lookalike train`` with
 each attention and each pooling in turn, all else equal, with several seeds. The author of timm warns that attention
-like CBAM's can hurt fine-grained work; what wins here is the default.
+like CBAM's can hurt fine-grained work; what wins here is the default. Rollout is for transformers with a class token:
+``--backbone`` names one, and then it is part of the contest.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from typing import Final
 
-from benchmarks._zero_shot import Contest
-from benchmarks.losses import default_recipe
-from benchmarks.machine import print_machine
+from benchmarks._zero_shot import Contest, default_recipe, parser_of
+from retrieval.choosing import traits_of
 
-PAIRS = (
+PAIRS: Final = (
     ("none", "average"),
+    ("none", "native"),
+    ("none", "max"),
     ("none", "gem"),
     ("none", "attention"),
     ("none", "bilinear"),
@@ -29,27 +30,16 @@ PAIRS = (
 
 def main(arguments: Sequence[str]) -> None:
     """Train with every attention and pooling and seed, and print a table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks attention", description=__doc__)
-    parser.add_argument("--backbone", default="tf_efficientnet_lite0")
-    parser.add_argument("--size", type=int, default=96, help="image size, pixels")
-    parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--keep", type=Path, help="file that finished runs are kept in, to go on from")
-    chosen = parser.parse_args(arguments)
-    print_machine(["lookalike", "torch", "lightning", "pytorch-metric-learning", "timm"])
-    contest = Contest(chosen.keep)
-    default = default_recipe(contest, chosen.backbone, chosen.size, chosen.epochs, chosen.batch)
-    print(
-        f"{default.loss}, {chosen.epochs} epochs at {chosen.size} px, batch {chosen.batch}, {default.dim} numbers a "
-        f"vector, {chosen.seeds} seeds; measured on {len(contest.test.ids):,} pictures of classes not trained on\n"
-    )
+    asked = parser_of("attention", __doc__, epochs=4).parse_args(arguments)
+    contest = Contest(asked.keep)
+    default = default_recipe(contest, asked)
     frozen = contest.frozen(default)
-    for attention, pooling in PAIRS:
+    pairs = PAIRS if not traits_of(asked.backbone)[1] else (*PAIRS, ("rollout", "average"))
+    for attention, pooling in pairs:
         contest.run(
             f"attention {attention}, pooling {pooling}",
             replace(default, attention=attention, pooling=pooling),
-            chosen.seeds,
+            asked.seeds,
         )
     contest.table(frozen)
 

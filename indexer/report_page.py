@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
+from indexer.report_frame import framed
 from indexer.report_pictures import Album, Picture, duplicates, failures, hubs
 from indexer.report_sections import calibration, classes, curve, embedding_map, figures
 from indexer.report_style import STYLE
@@ -14,7 +15,6 @@ from retrieval.report import Report
 
 MAX_REJECTED: Final = 100
 """Rejected images listed; the others are counted."""
-_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 _CARD: Final = {
     "tag": "weights (timm tag)",
     "backbone": "backbone",
@@ -64,21 +64,7 @@ def report_page(report: Report, picture: Picture) -> str:
     if report.classification is not None or report.task == "classification":
         parts.append(("calibration", "Calibration and confusion", lambda: calibration(report)))
     parts.append(("repeat", "How to repeat it", lambda: _repeat(report)))
-    links = "".join(f'<li><a href="#{place}">{name}</a></li>' for place, name, _ in parts)
-    sections = "".join(
-        f'<section id="{place}" aria-labelledby="{place}-head"><h2 id="{place}-head">{name}</h2>{draw()}</section>'
-        for place, name, draw in parts
-    )
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="referrer" content="no-referrer"><link rel="icon" href="data:,">'
-        f"<title>{text(report.title)} – evaluation</title><style>{STYLE}</style></head><body>"
-        f'<a class="skip" href="#main">Skip to the report</a>{_head(report)}'
-        f'<div class="frame"><nav aria-label="Contents"><ol>{links}</ol></nav>'
-        f'<main id="main" tabindex="-1">{sections}</main></div></body></html>\n'
-    )
+    return framed(f"{report.title} – evaluation", STYLE, _head(report), parts)
 
 
 def _head(report: Report) -> str:

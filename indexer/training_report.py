@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from indexer.report_frame import framed
 from indexer.report_pictures import Album, Picture
 from indexer.report_style import STYLE
 from indexer.report_words import command, count, data, label, percent, text, value
@@ -17,7 +18,6 @@ from retrieval.choosing import USUAL, Choice
 MAX_CONFUSIONS: Final = 40
 MAX_REFUSED: Final = 100
 _OPEN: Final = 12  # the others are folded away
-_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 _SCORES: Final = (("recall_at_1", "Recall@1"), ("knn", "kNN vote"), ("head", "head"), ("map_at_r", "MAP@R"))
 _FILES: Final = (
     ("model.json", "architecture, preprocessing, recipe and provenance of the embedder"),
@@ -48,21 +48,7 @@ def training_page(account: Account, picture: Picture) -> str:
         ("refused", "Refused pictures", lambda: _refused(account.refused)),
         ("repeat", "How to repeat it", lambda: _repeat(account)),
     ]
-    links = "".join(f'<li><a href="#{place}">{name}</a></li>' for place, name, _ in parts)
-    sections = "".join(
-        f'<section id="{place}" aria-labelledby="{place}-head"><h2 id="{place}-head">{name}</h2>{draw()}</section>'
-        for place, name, draw in parts
-    )
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="referrer" content="no-referrer"><link rel="icon" href="data:,">'
-        f"<title>{text(account.source)} – training</title><style>{STYLE}{CURVE_STYLE}</style></head><body>"
-        f'<a class="skip" href="#main">Skip to the report</a>{_head(account)}'
-        f'<div class="frame"><nav aria-label="Contents"><ol>{links}</ol></nav>'
-        f'<main id="main" tabindex="-1">{sections}</main></div></body></html>\n'
-    )
+    return framed(f"{account.source} – training", STYLE + CURVE_STYLE, _head(account), parts)
 
 
 def took(seconds: float) -> str:

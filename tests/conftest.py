@@ -15,6 +15,8 @@ from indexer.catalogue import Catalogue
 from indexer.ingest import ingest
 from retrieval.manifest import read_manifest
 from tests.embedders import ColourEmbedder
+from tests.webui.commands import TINY, Run
+from webui.cli import main
 
 settings.register_profile(
     "lookalike", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -80,3 +82,25 @@ def catalogue(tmp_path: Path, picture_folder: Path, embedder: ColourEmbedder) ->
     with Catalogue.create(tmp_path / "catalogue", embedder) as made:
         ingest(made, read_manifest(picture_folder))
         yield made
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Call the command line: exit code, standard output, standard error."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        code = ended.value.code
+        return (code if isinstance(code, int) else 0), captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights of the tiny backbone."""
+    from tests.weights import random_weights
+
+    return random_weights(tmp_path_factory.mktemp("weights"), TINY)

@@ -88,3 +88,27 @@ def photo(tmp_path: Path) -> Path:
     path = tmp_path / "a red photo.jpg"
     Image.fromarray(pixels).save(path)
     return path
+
+
+@pytest.fixture
+def open_file(chromium, files: dict[str, Path]) -> Iterator[Callable[..., object]]:
+    """Opens one of the test's files; what it complains of or asks for beyond itself fails the test."""
+    contexts, complaints, asked = [], [], []
+
+    def open_one(name: str, **context: object) -> object:
+        made = chromium.new_context(**{"viewport": {"width": 1280, "height": 800}, **context})
+        made.set_default_timeout(20_000)
+        contexts.append(made)
+        page = made.new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(files[name].as_uri())
+        return page
+
+    yield open_one
+    for made in contexts:
+        made.close()
+    assert not complaints
+    ours = {file.as_uri() for file in files.values()}
+    assert [url for url in asked if not url.startswith("data:") and url not in ours] == []

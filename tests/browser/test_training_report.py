@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,30 +26,6 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for name, account in accounts.items():
         (folder / f"{name}.html").write_text(training_page(account, drawn_picture(160)), encoding="utf-8")
     return {name: folder / f"{name}.html" for name in accounts}
-
-
-@pytest.fixture
-def open_file(chromium, files: dict[str, Path]) -> Iterator[Callable[..., object]]:
-    """Opens a report; what it complains of or asks for beyond itself fails the test."""
-    contexts, complaints, asked = [], [], []
-
-    def open_one(name: str, **context: object) -> object:
-        made = chromium.new_context(**{"viewport": DESKTOP, **context})
-        made.set_default_timeout(20_000)
-        contexts.append(made)
-        page = made.new_page()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(files[name].as_uri())
-        return page
-
-    yield open_one
-    for made in contexts:
-        made.close()
-    assert not complaints
-    ours = {file.as_uri() for file in files.values()}
-    assert [url for url in asked if not url.startswith("data:") and url not in ours] == []
 
 
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])

@@ -22,37 +22,9 @@ from indexer.training_files import METRICS, MODEL, PAGE, RECIPE, TRAINING, WEIGH
 from retrieval.errors import CatalogueError
 from tests.conftest import draw_pictures
 from tests.webui.commands import TINY, Run, as_json
-from webui.cli import main
 
 ON_CPU = ("--device", "cpu", "--workers", "0")
 CHECKPOINT = "last.ckpt"
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Call the command line: exit code, standard output, standard error."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        code = ended.value.code
-        return (code if isinstance(code, int) else 0), captured.out, captured.err
-
-    return call
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Random weights of the tiny backbone."""
-    import safetensors.torch
-    import timm
-    import torch
-
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    safetensors.torch.save_file(timm.create_model(TINY, pretrained=False).state_dict(), path)
-    return path
 
 
 Words = Callable[..., tuple[object, ...]]

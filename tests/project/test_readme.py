@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import re
 import shlex
 import shutil
@@ -12,8 +14,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import timm
+import torch
 from PIL import Image
 
+from retrieval import backbones
 from retrieval.datasets.protocol import Counts
 from retrieval.datasets.protocols import PROTOCOLS
 from tests.conftest import draw_pictures
@@ -21,6 +26,25 @@ from webui.cli import main
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 NOT_RUN = {"serve": "runs until interrupted; the browser tests serve", "demo": "tested with the commands"}
+
+
+TINY = "test_efficientnet"
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tiny network with random weights in place of the one that comes with it: training runs dozens of epochs."""
+    package = tmp_path / "site" / "tiny_weights"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        torch.save(timm.create_model(TINY, pretrained=False).state_dict(), package / "tiny.pth")
+    digest = hashlib.sha256((package / "tiny.pth").read_bytes()).hexdigest()
+    bundled = backbones.BundledWeights("tiny_weights", "tiny.pth", digest, "tiny-weights")
+    monkeypatch.syspath_prepend(package.parent)
+    monkeypatch.setattr(backbones, "BUNDLED", {TINY: bundled})
+    monkeypatch.setattr(backbones, "DEFAULT_BACKBONE", TINY)
 
 
 @pytest.fixture
@@ -55,7 +79,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_every_command_runs_as_printed(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_runs_as_printed(desk: Path, small: None, capsys: pytest.CaptureFixture[str]) -> None:
     lines = re.findall(r"^\$ lookalike (.+)$", README, re.M)
     assert len(lines) >= 8
     for line in lines:
@@ -68,6 +92,7 @@ def test_every_command_runs_as_printed(desk: Path, capsys: pytest.CaptureFixture
         assert ended.value.code == 0, f"lookalike {line}: {output.err}"
         assert output.out
     assert (desk / "hits.html").is_file()
+    assert json.loads((desk / "mine" / "model.json").read_text())["architecture"]["backbone"] == TINY
     assert (desk / "frozen" / "report.html").is_file() and (desk / "report" / "report.html").is_file()
 
 

@@ -6,9 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
-import timm
-import torch
 from PIL import Image
 
 from retrieval import images
@@ -43,15 +40,6 @@ def draw_stripes(folder: Path, *, classes: int = CLASSES, per_class: int = 6, se
 def lesson_of(train: Examples, held_out: Examples | None = None, by: str = "images") -> Lesson:
     """A lesson; without pictures held out, the training pictures are looked at."""
     return Lesson(train, held_out or Examples(train.root, [], [], []), by, "drawn stripes")
-
-
-def random_weights(folder: Path, backbone: str = BACKBONE) -> Path:
-    """Weights as a file, which is how a backbone without published ones is given."""
-    path = folder / f"{backbone}.safetensors"
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        safetensors.torch.save_file(timm.create_model(backbone, pretrained=False).state_dict(), path)
-    return path
 
 
 def quick(**changes: object) -> Recipe:

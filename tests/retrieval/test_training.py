@@ -23,7 +23,7 @@ from retrieval.losses import LOSSES
 from retrieval.pooling import POOLINGS
 from retrieval.training import CHECKPOINT, fit
 from retrieval.validation import Score
-from tests.retrieval.lessons import BACKBONE, PLAIN, draw_stripes, lesson_of, quick, random_weights, recall_of, train
+from tests.retrieval.lessons import BACKBONE, PLAIN, draw_stripes, lesson_of, quick, recall_of, train
 
 MIXED = replace(PLAIN, mixup=0.2, cutmix=1.0, rotation=10.0, erasing=0.25, randaugment=5.0)
 
@@ -52,7 +52,7 @@ def test_every_pooling_overfits_eight_classes(pooling: str, stripes: Examples, w
 def test_every_attention_overfits_eight_classes(attention: str, stripes: Examples, tmp_path: Path) -> None:
     backbone = "test_vit" if attention == "rollout" else BACKBONE
     recipe = replace(quick(attention=attention, epochs=8), backbone=backbone)
-    trained = train(lesson_of(stripes), recipe, tmp_path, random_weights(tmp_path, backbone))
+    trained = train(lesson_of(stripes), recipe, tmp_path(tmp_path, backbone))
     assert recall_of(trained, stripes) == 1.0
 
 
@@ -189,7 +189,7 @@ from pathlib import Path
 import torch
 from retrieval.fitting import Fitting
 from retrieval.training import fit
-from tests.retrieval.lessons import BACKBONE, PLAIN, draw_stripes, lesson_of, quick, random_weights, recall_of, train
+from tests.retrieval.lessons import BACKBONE, PLAIN, draw_stripes, lesson_of, quick, recall_of, train
 from retrieval.lesson import Examples
 
 torch.set_num_threads(1)

@@ -20,7 +20,7 @@ from retrieval.fitting import Fitting
 from retrieval.lesson import Examples
 from retrieval.objective import Objective
 from retrieval.training import CHECKPOINT
-from tests.retrieval.lessons import BACKBONE, PLAIN, draw_stripes, lesson_of, quick, random_weights, train
+from tests.retrieval.lessons import BACKBONE, PLAIN, draw_stripes, lesson_of, quick, train
 
 
 def test_ctrl_c_is_what_it_is_elsewhere(stripes: Examples, weights: Path, tmp_path: Path) -> None:
@@ -153,10 +153,10 @@ def test_a_picture_that_vanishes_is_told_and_others_are_shown(
     assert len(trained.course.rows) == 4
 
 
-def test_held_out_classes_stay_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_held_out_classes_stay_whole(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lesson_room, "MOST_VALIDATED", 12)
     examples = draw_stripes(tmp_path / "pictures", per_class=3)
-    preprocessing = load_backbone(BACKBONE, weights=random_weights(tmp_path))[1]
+    preprocessing = load_backbone(BACKBONE, weights=weights)[1]
     pictures, _ = lesson_room.held_out_of(examples, preprocessing, whole_classes=True)
     assert sorted(Counter(pictures.labels).values()) == [3, 3, 3, 3]
     spread, _ = lesson_room.held_out_of(examples, preprocessing, whole_classes=False)

@@ -19,7 +19,6 @@ from retrieval.manifest import read_manifest
 from tests.embedders import ColourEmbedder
 from tests.webui.commands import TINY, Run
 from webui.app import create_app
-from webui.cli import main
 
 HOSTILE = "<script>alert(1)</script>\"'&"
 
@@ -83,33 +82,6 @@ def whole_form(data: bytes, name: str = "photo.jpg") -> dict[str, object]:
 def form(data: bytes, name: str = "photo.jpg", **fields: str) -> dict[str, object]:
     """Fill in the form of the first page."""
     return {"image": (io.BytesIO(data), name), **fields}
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Call the command line: exit code, standard output, standard error."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        code = ended.value.code
-        return (code if isinstance(code, int) else 0), captured.out, captured.err
-
-    return call
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Random weights of the tiny backbone."""
-    import safetensors.torch
-    import timm
-    import torch
-
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    safetensors.torch.save_file(timm.create_model(TINY, pretrained=False).state_dict(), path)
-    return path
 
 
 @pytest.fixture
