@@ -22,8 +22,9 @@ from retrieval.choosing import Counts, choose
 from retrieval.embedder import Embedder
 from retrieval.errors import ImageError
 from retrieval.evaluation import measures, ranking
+from retrieval.held_out import CLASSES
 from retrieval.labelled import Labelled, code
-from retrieval.lesson import CLASSES, Examples, Lesson
+from retrieval.lesson import Examples, Lesson
 from retrieval.manifest import read_manifest
 from retrieval.recipe import Recipe
 from retrieval.sources import ImageSource

@@ -41,7 +41,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks import peers
-from benchmarks._training_peers import ARCFACE, OML, OURS, PLAIN, TRIPLET_HARD, UNTRAINED, Job, Outcome
+from benchmarks._training_job import ARCFACE, OML, OURS, PLAIN, TRIPLET_HARD, UNTRAINED, Job, Outcome
 from benchmarks.machine import load, photo_folder, print_machine
 from retrieval.evaluation import Question, evaluate
 from retrieval.labelled import Labelled

@@ -13,9 +13,9 @@ Import from the room, not from here:
 - ``indexer.description``: what is in a catalogue; ``indexer.verification``: whether it is as it was written
 - ``indexer.evaluation``: measure a catalogue; ``indexer.measuring``: an embedder, by a published protocol
   (``indexer.frozen_row``: the untrained one beside it); ``indexer.comparison``: evaluations beside each other
-- ``indexer.report_page`` (``indexer.report_sections``, ``indexer.report_charts``, ``indexer.report_pictures``,
-  ``indexer.report_style``, ``indexer.report_words``), ``indexer.report_text``, ``indexer.report_files``: a report as a
-  page, as text, on disk
+- ``indexer.report_page`` (``indexer.report_frame``, ``indexer.report_sections``, ``indexer.report_charts``,
+  ``indexer.report_pictures``, ``indexer.report_style``, ``indexer.report_words``), ``indexer.report_text``,
+  ``indexer.report_files``: a report as a page, as text, on disk
 - ``indexer.training_source``: what is learned from and what is held out; ``indexer.training_options``: every choice as
   an option; ``indexer.training_run``: a training as its user sees it, into ``indexer.training_files``;
   ``indexer.training_account`` and ``indexer.training_report`` (``indexer.training_charts``): what it came to

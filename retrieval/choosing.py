@@ -27,6 +27,7 @@ TRAIN_SHARE: Final = 0.857
 """Side of training pictures as a share of the embedder's: random crops make things look larger (Touvron et al.,
 NeurIPS 2019, arXiv 1906.06423)."""
 STEP: Final = 32
+"""Image sizes are chosen in steps of this many pixels: what most backbones reduce a picture by."""
 CNN_LR, TRANSFORMER_LR = 3e-4, 3e-5
 FEW_A_CLASS: Final = 4
 

@@ -223,9 +223,7 @@ def nearest(coded: Coded, k: int, device: str) -> tuple[np.ndarray, np.ndarray]:
     return positions_of(ids, coded.gallery_ids), similarities
 
 
-def ranking(
-    coded: Coded, device: str, progress: Callable[[int, int], object] = lambda done, total: None
-) -> Ranks:
+def ranking(coded: Coded, device: str, progress: Callable[[int, int], object] = lambda done, total: None) -> Ranks:
     """Rank the gallery for each query, shared out among processes: where the right images stand."""
 
     def some(chosen: np.ndarray) -> Ranks:

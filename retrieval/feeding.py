@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from retrieval.augmentation import training_view
+from retrieval.choosing import STEP
 from retrieval.errors import ImageError
 from retrieval.picture_store import PictureStore
 from retrieval.recipe import Recipe
@@ -18,8 +19,6 @@ from retrieval.sampling import Batches, generator
 
 TRIES: Final = 10
 """Pictures of a class that are tried before the class counts as unreadable."""
-STEP: Final = 32
-"""Image sizes grow by this many pixels: what most backbones reduce a picture by."""
 
 
 def size_of(recipe: Recipe, epoch: int) -> int:

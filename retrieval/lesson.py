@@ -17,8 +17,6 @@ from retrieval.errors import InputError
 from retrieval.picture_store import PictureStore, available_memory
 from retrieval.validation import Pictures
 
-CLASSES: Final = "classes"
-IMAGES: Final = "images"
 MOST_VALIDATED: Final = 5_000
 GALLERY_PER_CLASS: Final = 20
 MOST_SEARCHED: Final = 40_000

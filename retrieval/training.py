@@ -17,15 +17,17 @@ import torch
 
 from retrieval.architecture import NONE
 from retrieval.backbones import Preprocessing
+from retrieval.choosing import STEP
 from retrieval.composition import compose
 from retrieval.course import Course, Row, Step
 from retrieval.embedder import Embedder, choose_device
 from retrieval.errors import DamagedError, InputError
-from retrieval.feeding import STEP, Feed
+from retrieval.feeding import Feed
 from retrieval.fitting import Fitting, set_mode
 from retrieval.folding import fold
+from retrieval.held_out import CLASSES, IMAGES
 from retrieval.keeping import Clock, Files, Keeper, Write, read_checkpoint
-from retrieval.lesson import CLASSES, IMAGES, Lesson, gallery_of, held_out_of, store_of
+from retrieval.lesson import Lesson, gallery_of, held_out_of, store_of
 from retrieval.losses import parse
 from retrieval.machine import cores, version
 from retrieval.memory import keep_freed_memory
@@ -41,6 +43,7 @@ from retrieval.validation import Confusion, Score, score
 
 CHECKPOINT: Final = "last.ckpt"
 CONFUSIONS: Final = 60
+FEW_STEPS: Final = 8
 ROOM: Final = 1.125
 """Side that pictures are kept at, as a share of the training size: crops keep some of the detail."""
 
@@ -233,6 +236,8 @@ class _Prepared:
 
     def workers(self, device: torch.device) -> int:
         """Processes that make batches: one beside a processor that trains, else as many as there is room for."""
+        if self._store.in_memory and self.feed.steps < FEW_STEPS:  # they are started anew every epoch
+            return 0
         room = cores() // processes()[1]
         return min(1 if device.type == "cpu" and self._store.in_memory else 8, max(0, room - 1))
 

@@ -14,12 +14,10 @@ from retrieval.evaluation import nearest, ranking
 from retrieval.labelled import Coded, Labelled, code
 from retrieval.metrics import map_at_r, recall_at_k
 from retrieval.processes import in_parts
-from retrieval.recognition import NUMBERS, VOTERS
+from retrieval.recognition import HEAD, KNN, NUMBERS, VOTERS
 
 CPU_BATCH: Final = 16
 CUDA_BATCH: Final = 128
-HEAD: Final = "head"
-KNN: Final = "knn"
 
 
 @dataclass(frozen=True)

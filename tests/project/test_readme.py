@@ -18,7 +18,7 @@ import timm
 import torch
 from PIL import Image
 
-from retrieval import backbones
+from retrieval import backbones, embedder
 from retrieval.datasets.protocol import Counts
 from retrieval.datasets.protocols import PROTOCOLS
 from tests.conftest import draw_pictures
@@ -44,7 +44,8 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundled = backbones.BundledWeights("tiny_weights", "tiny.pth", digest, "tiny-weights")
     monkeypatch.syspath_prepend(package.parent)
     monkeypatch.setattr(backbones, "BUNDLED", {TINY: bundled})
-    monkeypatch.setattr(backbones, "DEFAULT_BACKBONE", TINY)
+    for room in (backbones, embedder):  # both are loaded before, so that neither keeps the tiny one
+        monkeypatch.setattr(room, "DEFAULT_BACKBONE", TINY)
 
 
 @pytest.fixture

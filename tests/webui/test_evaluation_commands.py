@@ -212,7 +212,7 @@ def test_a_trained_embedder_whose_beginning_is_lost_says_so(birds: Path, tiny: P
     (folder / "model.json").write_text(json.dumps(description))
     code, out, _ = run("evaluate", folder, "--protocol", "cub", "--root", birds, *ON_CPU)
     assert code == 0
-    assert "frozen: the same backbone frozen could not be measured: its weights came from the file tiny" in out
+    assert f"frozen: the same backbone frozen could not be measured: its weights came from the file {TINY}" in out
     assert "frozen     gain" not in out
     [page] = Path("reports").glob("cub-retrieval-*/report.html")
     assert "No frozen row beside it" in page.read_text()
