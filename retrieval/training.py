@@ -44,6 +44,7 @@ from retrieval.validation import Confusion, Score, score
 CHECKPOINT: Final = "last.ckpt"
 CONFUSIONS: Final = 60
 FEW_STEPS: Final = 8
+"""Processes are started anew every epoch, which takes longer than so many batches."""
 ROOM: Final = 1.125
 """Side that pictures are kept at, as a share of the training size: crops keep some of the detail."""
 
@@ -235,11 +236,10 @@ class _Prepared:
         self.feed = Feed(self._store, self._places, self._codes, self._batches, recipe, **self._shared)
 
     def workers(self, device: torch.device) -> int:
-        """Processes that make batches: one beside a processor that trains, else as many as there is room for."""
-        if self._store.in_memory and self.feed.steps < FEW_STEPS:  # they are started anew every epoch
+        """Processes that make batches: none beside a processor that trains, which they would only slow down."""
+        if self._store.in_memory and (device.type == "cpu" or self.feed.steps < FEW_STEPS):
             return 0
-        room = cores() // processes()[1]
-        return min(1 if device.type == "cpu" and self._store.in_memory else 8, max(0, room - 1))
+        return min(8, max(0, cores() // processes()[1] - 1))
 
     def validation(
         self, classes: Sequence[str], device: torch.device
