@@ -60,12 +60,12 @@ class Recipe:
         proxy_lr: largest learning rate of proxies and other parameters of losses.
         weight_decay: of matrices and kernels; vectors have none.
         layer_decay: learning rate of a layer as a share of that of the layer above it, in (0, 1].
-        schedule: "cosine", "onecycle", "cyclic" or "constant", each after the warm-up.
+        schedule: "cosine", "cyclic" or "constant", each after the warm-up, or "onecycle", which has its own.
         warmup: share of the steps over which learning rates rise.
         warmup_head: epochs at the start in which only what is new is trained.
         clip: largest norm of the gradient; 0: any.
         ema: decay a step of the moving average of weights that is validated and kept; 0: the weights themselves.
-        batchnorm: "frozen": statistics and scale stay as pretrained; "trained".
+        batchnorm: "frozen": its statistics stay as pretrained, while scale and shift are trained; "trained": all of it.
         precision: "auto": bfloat16 on CUDA, float32 else; "32"; "bf16".
         compiled: whether torch.compile is used.
         epochs: times that every picture is shown.
