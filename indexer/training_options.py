@@ -77,7 +77,7 @@ OPTIONS: Final = (
     TrainingOption("warmup_head", int, "epochs at the start that train only what is new"),
     TrainingOption("clip", float, "largest norm of the gradient; 0: any"),
     TrainingOption("ema", float, "decay of the weights' moving average; 0: none", high=0.99999),
-    TrainingOption("batchnorm", str, "its statistics; scale and shift are trained anyway", values=("frozen", "trained")),
+    TrainingOption("batchnorm", str, "its statistics; scale and shift are trained", values=("frozen", "trained")),
     TrainingOption("precision", str, "of numbers; auto is bf16 on CUDA and 32 else", values=("auto", "32", "bf16")),
     TrainingOption("compiled", bool, "use torch.compile", name="compile"),
     TrainingOption("epochs", int, "times that every picture is shown", low=1),

@@ -65,7 +65,7 @@ class Recipe:
         warmup_head: epochs at the start in which only what is new is trained.
         clip: largest norm of the gradient; 0: any.
         ema: decay a step of the moving average of weights that is validated and kept; 0: the weights themselves.
-        batchnorm: "frozen": its statistics stay as pretrained, while scale and shift are trained; "trained": all of it.
+        batchnorm: "frozen": statistics stay as pretrained, and scale and shift are trained; "trained": all is.
         precision: "auto": bfloat16 on CUDA, float32 else; "32"; "bf16".
         compiled: whether torch.compile is used.
         epochs: times that every picture is shown.
