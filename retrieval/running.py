@@ -27,14 +27,15 @@ def processes() -> tuple[int, int]:
     return int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
-def join(device: torch.device) -> tuple[int, int]:
-    """Join the processes that torchrun started; rank and how many."""
+def join(device: str) -> tuple[int, int]:
+    """Join the processes that torchrun started, each with the GPU of its place on its machine; rank and how many."""
     if processes()[0] == 1:
         return 0, 1
     if not torch.distributed.is_initialized():
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
-        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        cuda = device.startswith("cuda")
+        if cuda:
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        torch.distributed.init_process_group("nccl" if cuda else "gloo")
     return torch.distributed.get_rank(), torch.distributed.get_world_size()
 
 

@@ -116,10 +116,11 @@ def fit(
         KeyboardInterrupt: the user stopped it; the checkpoint of the last epoch stays.
     """
     began = time.monotonic()
-    where = torch.device(own_device(choose_device(device)))
+    chosen = choose_device(device)
+    rank, world = join(chosen)
+    where = torch.device(own_device(chosen))
     if where.type == "cpu":
         keep_freed_memory()
-    rank, world = join(where)
     path = folder / CHECKPOINT
     identity = _identity(lesson, recipe, budget, weights)
     found = None if restart else _kept(path, identity)
