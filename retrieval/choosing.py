@@ -240,7 +240,7 @@ def _loss(counts: Counts) -> tuple[str, str]:
     if not counts.classes:
         return WITHOUT_LABELS, "there are no labels, so it learns which pictures are views of one"
     if counts.median >= FEW_A_CLASS:
-        return "proxy_anchor+ce", f"half of the classes have {counts.median:g} pictures or more"
+        return "multi_similarity+ce", f"half of the classes have {counts.median:g} pictures or more"
     return "softmax", f"half of the classes have {counts.median:g} pictures or fewer, too few to compare pairs"
 
 

@@ -58,7 +58,13 @@ def test_a_training_from_pictures_to_search(words: Words, tmp_path: Path, pictur
     assert {entry.name for entry in (out / TRAINING).iterdir()} == {CHECKPOINT, METRICS, RECIPE}
     for line in ("best epoch", "on 4 images", "classes are named by", "the report:", "lookalike index", "evaluate"):
         assert line in said
-    for line in ("train on 20 images of 4 classes", "per-class", "asked for", "proxy_anchor+ce", "half of the classes"):
+    for line in (
+        "train on 20 images of 4 classes",
+        "per-class",
+        "asked for",
+        "multi_similarity+ce",
+        "half of the classes",
+    ):
         assert line in told
     assert len((out / TRAINING / METRICS).read_text().splitlines()) == 4
     assert "Worst confusions" in (out / PAGE).read_text()

@@ -62,7 +62,7 @@ def test_counts() -> None:
 
 def test_nothing_given() -> None:
     recipe = chosen()
-    assert (recipe.loss, recipe.head, recipe.per_class, recipe.batch) == ("proxy_anchor+ce", "cosine", 4, 32)
+    assert (recipe.loss, recipe.head, recipe.per_class, recipe.batch) == ("multi_similarity+ce", "cosine", 4, 32)
     assert (recipe.image_size, recipe.train_size, recipe.dim) == (224, 192, 512)
     assert recipe.epochs == round(80_000 / 2_640)
     assert recipe.lr == 3e-4
