@@ -189,7 +189,7 @@ def choose(
         made[name] = asked.get(name, (value, why))
         return made[name][0]
 
-    loss = settle("loss", *_loss(counts))
+    loss = settle("loss", *_loss(counts, asked.get("batch", (None, ""))[0]))
     names = set(re.findall("[a-z_]+", str(loss)))
     settle("head", *_head(names))
     per_class = settle("per_class", *_per_class(names, counts, asked.get("batch", (None, ""))[0]))
@@ -236,9 +236,11 @@ def _filled(made: Mapping[str, tuple[Any, str]], asked: Mapping[str, tuple[Any, 
     return recipe, choices
 
 
-def _loss(counts: Counts) -> tuple[str, str]:
+def _loss(counts: Counts, batch: int | None) -> tuple[str, str]:
     if not counts.classes:
         return WITHOUT_LABELS, "there are no labels, so it learns which pictures are views of one"
+    if counts.median >= FEW_A_CLASS and batch is not None and not _groups(batch, 4):
+        return "proxy_anchor+ce", f"a batch of {batch} cannot be parted into classes, and it needs no pairs"
     if counts.median >= FEW_A_CLASS:
         return "multi_similarity+ce", f"half of the classes have {counts.median:g} pictures or more"
     return "softmax", f"half of the classes have {counts.median:g} pictures or fewer, too few to compare pairs"
@@ -258,13 +260,17 @@ def _per_class(names: set[str], counts: Counts, batch: int | None) -> tuple[int,
     wanted = 2 if counts.median < FEW_A_CLASS else 4
     why = f"the loss sees pictures of a class together, and the median class has {counts.median:g}"
     if batch is not None:
-        # A batch is made of whole groups of at least two classes.
-        fitting = [n for n in range(wanted, 1, -1) if batch % n == 0 and batch >= 2 * n]
+        fitting = _groups(batch, wanted)
         if fitting and fitting[0] != wanted:
             return fitting[0], f"goes into a batch of {batch}"
         if not fitting and not names & COMPARING:
             return 1, f"a batch of {batch} cannot be parted into classes"
     return wanted, why
+
+
+def _groups(batch: int, most: int) -> list[int]:
+    """Pictures of a class that a batch can hold, at most so many: it is made of whole groups of two classes or more."""
+    return [n for n in range(most, 1, -1) if batch % n == 0 and batch >= 2 * n]
 
 
 def _batch(per_class: int, counts: Counts) -> tuple[int, str]:

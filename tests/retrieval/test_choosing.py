@@ -112,7 +112,8 @@ def test_without_labels() -> None:
 
 def test_a_batch_that_was_given_is_parted_into_whole_groups() -> None:
     assert chosen(batch=30).per_class == 3
-    assert chosen(batch=7).per_class == 1  # proxy_anchor does not need pairs
+    assert chosen(batch=30).loss == "multi_similarity+ce"
+    assert (chosen(batch=7).per_class, chosen(batch=7).loss) == (1, "proxy_anchor+ce")  # which needs no pairs
     assert chosen(batch=7, loss="triplet").per_class == 4  # it does: refused with a sentence later
     assert chosen(batch=6, per_class=2).per_class == 2
 
