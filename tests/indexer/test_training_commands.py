@@ -199,7 +199,7 @@ def test_a_loss_that_is_no_number_ends_with_a_sentence(words: Words, tmp_path: P
     ("more", "code", "sentence"),
     [
         (("--batch", "2", "--per-class", "4"), 2, "--batch"),
-        (("--batch", "6", "--per-class", "4"), 2, "groups of 4"),
+        (("--batch", "10", "--per-class", "4"), 2, "groups of 4"),
         (("--per-class", "1", "--loss", "triplet"), 2, "--per-class 2 or more"),
         (("--loss", "magic"), 2, "'magic'"),
         (("--backbone", "resnet_none"), 2, "no backbone named"),
