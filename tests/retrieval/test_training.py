@@ -53,7 +53,7 @@ def test_every_pooling_overfits_eight_classes(pooling: str, stripes: Examples, w
 def test_every_attention_overfits_eight_classes(attention: str, stripes: Examples, tmp_path: Path) -> None:
     backbone = "test_vit" if attention == "rollout" else BACKBONE
     recipe = replace(quick(attention=attention, epochs=8), backbone=backbone)
-    trained = train(lesson_of(stripes), recipe, random_weights(tmp_path, backbone))
+    trained = train(lesson_of(stripes), recipe, tmp_path, random_weights(tmp_path, backbone))
     assert recall_of(trained, stripes) == 1.0
 
 
@@ -190,8 +190,7 @@ from pathlib import Path
 import torch
 from retrieval.fitting import Fitting
 from retrieval.training import fit
-from tests.retrieval.lessons import BACKBONE, PLAIN, draw_stripes, lesson_of, quick, recall_of, train
-from tests.weights import random_weights
+from tests.retrieval.lessons import lesson_of, quick
 from retrieval.lesson import Examples
 
 torch.set_num_threads(1)
