@@ -24,13 +24,17 @@ from retrieval.errors import InputError
 from retrieval.evaluation import Question, Search, evaluate
 from retrieval.labelled import Labelled
 from retrieval.manifest import Manifest
-from retrieval.model_card import model_card
+from retrieval.model_card import model_card, read_description, trained_on
 from retrieval.report import Pair, Report
 from retrieval.sources import ImageSource
 from retrieval.twins import in_order, same_bytes
 
 PAIRS: Final = 200
 """Pairs of equal pictures that a report lists; the others are counted."""
+
+FLATTERING: Final = (
+    "the embedder was trained on {learned}; on those, the figures flatter: measure it on images that it has not seen"
+)
 
 Progress = Callable[[int, int, int], object]
 
@@ -113,7 +117,11 @@ def evaluate_catalogue(
     search = None if through == EXACT else _through(through, catalogue)
     how += f", class = {label}, " + ("exact search" if search is None else f"approximate search through {through}")
     asked = replace(question or Question(title="", protocol=""), title=str(catalogue.about["name"]), protocol=how)
-    card = model_card(catalogue.path / "embedder" / catalogue.digest, catalogue.digest)
+    described = catalogue.path / "embedder" / catalogue.digest
+    card, learned = model_card(described, catalogue.digest), trained_on(read_description(described))
+    flattering = None if learned is None else FLATTERING.format(learned=learned)
+    if flattering is not None:
+        notice(flattering)
     runtimes = catalogue.vectors.runtimes(pa.array(digests, pa.binary()))
     report, table = evaluate(
         given,
@@ -150,7 +158,8 @@ def evaluate_catalogue(
     twins = same_bytes(ids, parts, labels, digests) if asked.findings else []
     # A query that is an item is left out of its own gallery, so it is no leak.
     report = with_pairs(report, [pair for pair in twins if pair.first != pair.second])
-    return Measured(replace(report, rejected=refused), table, picture)
+    about = {**(report.about or {}), **({"caution": flattering} if flattering else {})}
+    return Measured(replace(report, rejected=refused, about=about), table, picture)
 
 
 def with_pairs(report: Report, same: Sequence[Pair]) -> Report:

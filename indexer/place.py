@@ -14,12 +14,13 @@ from indexer.files import TEMPORARY_PREFIX
 from retrieval.errors import BusyError, CatalogueError
 
 ABOUT_FILE: Final = "catalogue.json"
+LOCK: Final = ".lock"
 TABLES: Final = ("items", "rejected")
 
 
 def lock_of(path: Path) -> filelock.FileLock:
     """The lock of the catalogue at ``path``; taking it does not wait."""
-    return filelock.FileLock(path / ".lock", timeout=0)
+    return filelock.FileLock(path / LOCK, timeout=0)
 
 
 def check_place(path: Path, *, locked: bool) -> None:
@@ -41,7 +42,7 @@ def check_place(path: Path, *, locked: bool) -> None:
 
 
 def _is_ours(entry: Path) -> bool:
-    return entry.name in (*TABLES, "embedder", ".lock") or entry.name.startswith(TEMPORARY_PREFIX)
+    return entry.name in (*TABLES, "embedder", LOCK) or entry.name.startswith(TEMPORARY_PREFIX)
 
 
 def _is_leftover(entry: Path) -> bool:

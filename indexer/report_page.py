@@ -75,6 +75,9 @@ def _head(report: Report) -> str:
             '<div class="banner" role="note" aria-label="Non-standard"><p><strong>Non-standard: do not compare with '
             f"published numbers.</strong> What was measured differs from the protocol:</p><ul>{listed}</ul></div>"
         )
+    caution = (report.about or {}).get("caution")
+    if caution:
+        banner += f'<p class="protocol"><strong>Mind:</strong> {data(caution)}.</p>'
     return (
         f'<header><p class="brand">lookalike <span>evaluation of {text(report.task)}</span></p>'
         f'<h1>{data(report.title)}</h1><p class="protocol">{data(report.protocol)}</p>'
@@ -154,7 +157,7 @@ def _rejected(report: Report) -> str:
 
 def _repeat(report: Report) -> str:
     # Thousands of file names are for report.json alone.
-    about = {key: given for key, given in (report.about or {}).items() if key not in ("missing", "extra")}
+    about = {key: given for key, given in (report.about or {}).items() if key not in ("caution", "missing", "extra")}
     called = about.pop("command", None)
     line = (
         f"<pre><code>{command(called)}</code></pre>" if called else '<p class="none">The command was not recorded.</p>'

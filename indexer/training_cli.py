@@ -144,7 +144,7 @@ def train(
         if trained is None:
             return
         said = finish_training(found, trained, choices, out, place)
-    said |= {"next": _next(source, protocol, task, reading, out)}
+    said |= {"next": _next(source, protocol, task, reading, out, labelled=bool(found.lesson.train.labels))}
     if as_json:
         echo_json(said)
         return
@@ -275,8 +275,10 @@ def _tell(found: Found, choices: Sequence[Choice]) -> None:
         notice(f"  {choice.field.replace('_', '-'):{width}s}  {shown(choice.value):{wide}s}  {choice.why}")
 
 
-def _next(source: Path | None, protocol: str | None, task: str | None, reading: dict[str, Any], out: Path) -> list[str]:
-    """What to run next: use the embedder, and measure it."""
+def _next(
+    source: Path | None, protocol: str | None, task: str | None, reading: dict[str, Any], out: Path, *, labelled: bool
+) -> list[str]:
+    """What to run next: use the embedder, and measure it on pictures that it has not seen."""
     if protocol is not None:
         named = ["--task", task] if task else []
         measure = ["evaluate", str(out), "--protocol", protocol, "--root", str(reading["root"]), *named]
@@ -285,7 +287,8 @@ def _next(source: Path | None, protocol: str | None, task: str | None, reading: 
             shlex.join(["lookalike", *measure]),
         ]
     index = ["index", str(source), *_words(reading), "--catalogue", "CATALOGUE", "--embedder", str(out)]
-    return [shlex.join(["lookalike", *index]), "lookalike evaluate CATALOGUE --out report"]
+    against = "lookalike evaluate CATALOGUE --queries NEW-PHOTOS --out report"
+    return [shlex.join(["lookalike", *index]), *([against] if labelled else [])]
 
 
 def _words(reading: dict[str, Any]) -> list[str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from indexer.files import TEMPORARY_PREFIX, sweep, write_bytes, write_json
-from indexer.place import ABOUT_FILE, held, lock_of, looking
+from indexer.place import ABOUT_FILE, LOCK, held, lock_of, looking
 from retrieval.choosing import Choice
 from retrieval.errors import BusyError, CatalogueError, InputError
 
@@ -29,7 +29,7 @@ METRICS: Final = "metrics.csv"
 RECIPE: Final = "recipe.json"
 PAGE: Final = "report.html"
 MODEL, WEIGHTS = "model.json", "weights.safetensors"
-_OURS: Final = frozenset({TRAINING, MODEL, WEIGHTS, PAGE, ".lock"})
+_OURS: Final = frozenset({TRAINING, MODEL, WEIGHTS, PAGE, LOCK})
 _SCORES: Final = ("recall_at_1", "map_at_r", "knn", "head")
 PATIENCE: Final = 60
 """Seconds that the other processes of a run wait for the first to make it."""
@@ -89,13 +89,25 @@ def training_folder(out: Path, *, leading: bool) -> Iterator[Path]:
     except OSError as error:
         raise CatalogueError(f"cannot make {out}: {error.strerror or error}") from error
     with held(lock_of(out), out):
-        check_out(out)
-        sweep(out)
         try:
-            place.mkdir(exist_ok=True)
-        except OSError as error:
-            raise CatalogueError(f"cannot write {place}: {error.strerror or error}") from error
-        yield place
+            check_out(out)
+            sweep(out)
+            try:
+                place.mkdir(exist_ok=True)
+            except OSError as error:
+                raise CatalogueError(f"cannot write {place}: {error.strerror or error}") from error
+            yield place
+        finally:
+            _leave_nothing(out)
+
+
+def _leave_nothing(out: Path) -> None:
+    """Take away the folder of a run that was refused before it wrote anything."""
+    with contextlib.suppress(OSError):  # what is not empty stays
+        (out / TRAINING).rmdir()
+        if [entry.name for entry in out.iterdir()] == [LOCK]:
+            (out / LOCK).unlink()
+            out.rmdir()
 
 
 def _await_beginning(place: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -109,7 +110,7 @@ def find_lesson(asked: Asked, *, notice: Callable[[str], object]) -> Found:
     refused: list[tuple[str, str]] = []
     rows, held, name, disjoint = _of_protocol(asked, notice) if asked.protocol else _of_source(asked, refused, notice)
     if asked.labelled:
-        check_labels(rows.labels, source=name)
+        check_labels(rows.labels, source=name, how=_labels_from(asked))
         rows = _labelled(rows, refused, notice)
     if not rows.ids:
         raise InputError(f"{name} has no picture to train on")
@@ -117,14 +118,20 @@ def find_lesson(asked: Asked, *, notice: Callable[[str], object]) -> Found:
     if held is not None:
         by = IMAGES
         given = _labelled(held[0], refused, notice)
+        if not given.ids:
+            raise InputError(f"{held[1]} have no labels to validate with; give others, or --hold-out")
         rows = _apart(rows, given, notice)
-        out, how = given, held[1] if given.ids else NOTHING
+        if not rows.ids:
+            raise InputError(f"nothing is left to train on: every picture of {name} is among {held[1]} too")
+        out, how = given, held[1]
+    elif asked.hold_out in (IMAGES, CLASSES) and not any(rows.labels):
+        raise InputError(f"--hold-out {asked.hold_out} goes by labels, and {name} has none; leave it out")
     elif asked.whole or by == NONE or not any(rows.labels):
         out, how = rows.at([]), NOTHING
     else:
         rows, out, how = _parted(rows, by, asked)
     if asked.labelled:
-        check_labels(rows.labels, source=f"the training part of {name}")
+        check_labels(rows.labels, source=f"the training part of {name}", how=_labels_from(asked))
     out, by = _fitting(rows, out, by, asked.labelled, notice) if out.ids else (out, CLASSES)
     labels = [label for label in rows.labels if label is not None] if asked.labelled else []
     train = Examples(rows.root, rows.ids, rows.uris, labels)
@@ -132,6 +139,13 @@ def find_lesson(asked: Asked, *, notice: Callable[[str], object]) -> Found:
     ids = [f"held out: {id}" if id in taken else id for id in out.ids]
     held_out = Examples(out.root, ids, out.uris, [str(label) for label in out.labels])
     return Found(Lesson(train, held_out, by, name), how, refused)
+
+
+def _labels_from(asked: Asked) -> str:
+    """What to do about labels that are not there."""
+    if asked.source is not None and asked.source.is_dir():
+        return "put each class into a folder of its own, or give the folder above"
+    return "name another column with --label-column"
 
 
 def _of_protocol(asked: Asked, notice: Callable[[str], object]) -> tuple[_Rows, tuple[_Rows, str] | None, str, bool]:
@@ -273,15 +287,20 @@ def _parted(rows: _Rows, by: str, asked: Asked) -> tuple[_Rows, _Rows, str]:
         known = rows.at(with_label)
         _, chosen = hold_out(known.labels, known.uris, by=by, share=asked.share, seed=asked.seed)
         held = {with_label[at] for at in chosen.tolist()}
-        return rows.where(lambda at: at not in held), rows.where(lambda at: at in held), _how(by, asked)
+        return rows.where(lambda at: at not in held), rows.where(lambda at: at in held), _how(by, known, chosen)
     kept, chosen = hold_out(rows.labels, rows.uris, by=by, share=asked.share, seed=asked.seed)
-    return rows.at(kept.tolist()), rows.at(chosen.tolist()), _how(by, asked)
+    return rows.at(kept.tolist()), rows.at(chosen.tolist()), _how(by, rows, chosen)
 
 
-def _how(by: str, asked: Asked) -> str:
+def _how(by: str, rows: _Rows, chosen: np.ndarray) -> str:
+    """Say in counts what was held out: shares of few are far from what was asked for."""
+    classes, held = Counter(rows.labels), Counter(rows.labels[at] for at in chosen.tolist())
     if by == CLASSES:
-        return f"{asked.share:.0%} of the classes, drawn at random"
-    return f"the last {asked.share:.0%} of the images of each class"
+        return f"{len(held):,} of the {len(classes):,} classes, drawn at random"
+    least, most = min(held.values()), max(held.values())
+    number = f"{most:,} images" if least == most else f"{least:,} to {most:,} images"
+    which = "each class" if len(held) == len(classes) else f"{len(held):,} of the {len(classes):,} classes"
+    return f"the last {'image' if most == 1 else number} of {which}"
 
 
 def _fitting(rows: _Rows, out: _Rows, by: str, labelled: bool, notice: Callable[[str], object]) -> tuple[_Rows, str]:

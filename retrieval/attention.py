@@ -126,8 +126,8 @@ class Rollout(torch.nn.Module):
         plain = {(type(block).__name__, type(getattr(block, "attn", None)).__name__) for block in blocks}
         if plain != {("Block", "Attention")} or len(blocks) < 2 or getattr(backbone, "cls_token", None) is None:
             raise InputError(
-                "the attention rollout needs a plain vision transformer with a class token, which a "
-                f"{type(backbone).__name__} is not; choose the attention parts or cbam, or another backbone"
+                "the attention rollout needs a plain vision transformer with a class token, which this backbone "
+                f"({type(backbone).__name__}) is not; choose the attention parts or cbam, or another backbone"
             )
 
     def forward(self, backbone: Any, images: Tensor) -> Tensor:

@@ -59,19 +59,22 @@ def hold_out(
         assert label is not None, "the caller refuses pictures without a label"
         classes[label].append(place)
     if len(classes) < 2:
-        raise InputError(_one_class("the source", classes))
+        raise InputError(_one_class("the source", classes, "give more"))
     chosen = _classes(classes, share, seed) if by == CLASSES else _images(classes, uris, share)
     held = np.zeros(len(labels), bool)
     held[chosen] = True
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 
-def check_labels(labels: Sequence[str | None], *, source: str = "the source") -> None:
+def check_labels(
+    labels: Sequence[str | None], *, source: str = "the source", how: str = "name another column with --label-column"
+) -> None:
     """Refuse labels from which no likeness can be learnt.
 
     Args:
         labels: None where a picture has none.
         source: what to call it in messages.
+        how: what to do for others.
 
     Raises:
         InputError: there are no labels, there is one class only, or no class has two images.
@@ -82,13 +85,13 @@ def check_labels(labels: Sequence[str | None], *, source: str = "the source") ->
             counts[label] += 1
     without = "or train without labels by --loss ntxent"
     if not counts:
-        raise InputError(f"{source} has no labels: name the column with --label-column, {without}")
+        raise InputError(f"{source} has no labels: {how}, {without}")
     if len(counts) == 1:
-        raise InputError(_one_class(source, counts))
+        raise InputError(_one_class(source, counts, how))
     if max(counts.values()) == 1:
         raise InputError(
             f"each of the {len(counts):,} classes of {source} has one image only, so it does not show what images of a "
-            f"class have in common: name another column with --label-column, {without}"
+            f"class have in common: {how}, {without}"
         )
 
 
@@ -133,7 +136,7 @@ def _classes(classes: dict[str, list[int]], share: float, seed: int) -> list[int
     return [place for at in drawn.tolist() for place in classes[able[at]]]
 
 
-def _one_class(source: str, classes: dict[str, list[int]] | dict[str, int]) -> str:
+def _one_class(source: str, classes: dict[str, list[int]] | dict[str, int], how: str) -> str:
     name = next(iter(classes), None)
     which = "no class" if name is None else f"one class only, {name!r}"
-    return f"{source} has {which}, and metric learning needs two: name another column with --label-column"
+    return f"{source} has {which}, and metric learning needs two: {how}"

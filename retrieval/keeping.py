@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -90,6 +91,7 @@ class Keeper(Checkpoint):
         *,
         path: Path,
         identity: str,
+        asked: dict[str, Any],
         validate: Callable[[Any], tuple[Score, list[Confusion]]] | None,
         every: int,
         progress: Callable[[Step], object],
@@ -102,6 +104,7 @@ class Keeper(Checkpoint):
             recipe: of the run.
             path: of the checkpoint.
             identity: of the run; goes into the checkpoint.
+            asked: the recipe before it was fitted to a budget; goes there too.
             validate: network → its score and confusions; None where nothing is held out.
             every: epochs between two validations.
             progress: called after each step.
@@ -110,7 +113,8 @@ class Keeper(Checkpoint):
         """
         self.course, self._recipe, self._path, self._stopped = Course(), recipe, path, False
         self._validate, self._every = validate, every
-        self._progress, self._on_row, self._deadline, self._identity = progress, on_row, deadline, identity
+        self._progress, self._on_row, self._deadline = progress, on_row, deadline
+        self._identity, self._asked = identity, asked
         self._began = self._epoch_began = time.monotonic()
         self._images = 0
 
@@ -122,17 +126,16 @@ class Keeper(Checkpoint):
         """Tell where the run is."""
         self._images += len(batch["codes"]) * trainer.world_size
         took = time.monotonic() - self._epoch_began
-        self._progress(
-            Step(
-                epoch=trainer.current_epoch + 1,
-                epochs=self._recipe.epochs,
-                step=batch_idx + 1,
-                steps=len(pl_module.feed),
-                loss=float(pl_module.losses[-1]),
-                images_per_second=self._images / max(took, 1e-9),
-                score=self.course.rows[-1].score if self.course.rows else None,
-            )
+        self._step = Step(
+            epoch=trainer.current_epoch + 1,
+            epochs=self._recipe.epochs,
+            step=batch_idx + 1,
+            steps=len(pl_module.feed),
+            loss=float(pl_module.losses[-1]),
+            images_per_second=self._images / max(took, 1e-9),
+            score=next((row.score for row in reversed(self.course.rows) if row.score is not None), None),
         )
+        self._progress(self._step)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Validate where it is time to, and write the checkpoint."""
@@ -167,6 +170,8 @@ class Keeper(Checkpoint):
         trainer.save_checkpoint(self._path)
         if trainer.is_global_zero:
             self._on_row(row)
+        if score is not None:
+            self._progress(replace(self._step, score=score))
         trainer.should_stop = self._stopped
 
     def _keep(self, fitting: Any, score: Score | None, epoch: int) -> None:
@@ -191,6 +196,7 @@ class Keeper(Checkpoint):
         return {
             "course": kept,
             "identity": self._identity,
+            "asked": self._asked,
             "recipe": self._recipe.to_dict(),
             "stopped": self._stopped,
         }

@@ -8,6 +8,7 @@ ProxyNCA++ chose: how far a step turns them depends on their length, so one lear
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from collections.abc import Callable
@@ -326,11 +327,11 @@ def parse(expression: str) -> tuple[Term, ...]:
     names = [term.name for term in terms]
     for name in names:
         if names.count(name) > 1:
-            raise InputError(f"The loss {expression!r} has {name} twice: give it once, with the sum of the weights.")
+            raise InputError(f"the loss {expression!r} has {name} twice: give it once, with the sum of the weights")
     for term in terms:
         if len(terms) > 1 and not term.row.needs_labels:
             raise InputError(
-                f"The loss {expression!r} adds {term.name}, which knows no classes, to others: it stands alone."
+                f"the loss {expression!r} adds {term.name}, which knows no classes, to others: it stands alone"
             )
     return terms
 
@@ -345,15 +346,20 @@ def _term(text: str, expression: str) -> Term:
     pairs = ", ".join(key for key, row in LOSSES.items() if row.needs_pairs)
     if memory and (name not in LOSSES or not LOSSES[name].needs_pairs):
         raise InputError(
-            f"The loss {expression!r} puts a cross-batch memory around {name!r}, which is no loss of pairs: "
-            f"{MEMORY}(...) goes around one of {pairs}."
+            f"the loss {expression!r} puts a cross-batch memory around {name!r}, which is no loss of pairs: "
+            f"{MEMORY}(...) goes around one of {pairs}"
         )
     if name not in LOSSES:
         raise InputError(
-            f"The loss {expression!r} has a part {name!r} that is none: choose from {', '.join(LOSSES)}, {MEMORY}(...) "
-            "around a loss of pairs, or a sum such as proxy_anchor+0.5*ce."
+            f"there is no loss {name!r}{_alike(name)}: choose from {', '.join(LOSSES)}, {MEMORY}(...) around a loss of "
+            "pairs, or a sum such as proxy_anchor+0.5*ce"
         )
     return Term(name, weight, memory)
+
+
+def _alike(name: str) -> str:
+    near = difflib.get_close_matches(name, LOSSES, 1)
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def _weight(number: str, expression: str) -> float:
@@ -363,6 +369,6 @@ def _weight(number: str, expression: str) -> float:
         weight = math.nan
     if not (math.isfinite(weight) and weight > 0):
         raise InputError(
-            f"The loss {expression!r} has the weight {number!r}: give a number above 0, as in proxy_anchor+0.5*ce."
+            f"the loss {expression!r} has the weight {number!r}: give a number above 0, as in proxy_anchor+0.5*ce"
         )
     return weight

@@ -82,6 +82,14 @@ def is_trained(description: dict[str, Any]) -> bool:
     return bool(description.get("provenance", {}).get(TRAINING))
 
 
+def trained_on(description: dict[str, Any]) -> str | None:
+    """Say in words on what an embedder was trained here, as "2,640 images of photos"; None where it was not."""
+    if not is_trained(description):
+        return None
+    training = description["provenance"][TRAINING]
+    return f"{training.get('pictures', 0):,} images of {training.get('source', 'an unknown source')}"
+
+
 def card_of(description: dict[str, Any], digest: str) -> dict[str, Any]:
     """Describe an embedder by what its ``model.json`` holds, as ``model_card`` does."""
     architecture = description.get("architecture", {})

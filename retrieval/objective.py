@@ -102,8 +102,8 @@ class Objective(torch.nn.Module):
         self.classes = classes
         if self.needs_labels and classes < 2:
             raise InputError(
-                f"The loss {expression!r} tells classes apart, and the training pictures have {classes}: give labels "
-                "of at least two classes, or choose ntxent, which learns without labels."
+                f"the loss {expression!r} tells classes apart, and the training pictures have {classes}: give labels "
+                "of at least two classes, or choose ntxent, which learns without labels"
             )
         sizes = Sizes(classes=classes, dim=dim, images=images, smoothing=smoothing)
         with torch.random.fork_rng(devices=[]):
@@ -151,24 +151,24 @@ class Objective(torch.nn.Module):
         pairs = ", ".join(term.name for term in self.terms if term.row.needs_pairs)
         if pairs and per_class < 2:
             raise InputError(
-                f"The loss {pairs} compares images of one class, and a batch holds {per_class} of each: give "
-                "--per-class 2 or more."
+                f"the loss {pairs} compares images of one class, and a batch holds {per_class} of each: give "
+                "--per-class 2 or more"
             )
         if pairs and batch < 2 * per_class:
             raise InputError(
-                f"The loss {pairs} compares classes, and a batch of {batch} images with {per_class} of a class holds "
-                f"fewer than two: give --batch {2 * per_class} or more."
+                f"the loss {pairs} compares classes, and a batch of {batch} images with {per_class} of a class holds "
+                f"fewer than two: give --batch {2 * per_class} or more"
             )
         if self.views > 1 and batch < 2:
             raise InputError(
-                f"The loss {self.expression!r} compares pictures with each other: give --batch 2 or more, not {batch}."
+                f"the loss {self.expression!r} compares pictures with each other: give --batch 2 or more, not {batch}"
             )
         if mixing:
             self._check_mixing()
         if self.needs_head and not head:
             raise InputError(
-                f"The loss {self.expression!r} learns from the classifier head, and the network has none: give --head "
-                "cosine or linear, or a loss without ce."
+                f"the loss {self.expression!r} learns from the classifier head, and the network has none: give --head "
+                "cosine or linear, or a loss without ce"
             )
 
     def forward(
@@ -210,8 +210,8 @@ class Objective(torch.nn.Module):
         whole = ", ".join(term.name for term in self.terms if not term.row.mixable)
         if whole:
             raise InputError(
-                f"The loss {whole} compares whole images, and mixup or CutMix makes images of two classes: turn them "
-                "off, or choose a loss of each image against its class, such as ce or proxy_nca."
+                f"the loss {whole} compares whole images, and mixup or CutMix makes images of two classes: turn them "
+                "off, or choose a loss of each image against its class, such as ce or proxy_nca"
             )
 
 

@@ -195,7 +195,7 @@ class Report:
         gains: figures less the frozen ones, paired by query.
         frozen_note: why there is no frozen row beside a trained embedder, or the tag of the frozen one.
         classification: confusion and calibration of a classification task, else None.
-        about: command, when, versions, processor, seconds.
+        about: command, when, versions, processor, seconds; what to be cautious of.
     """
 
     title: str

@@ -15,6 +15,7 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.io import CheckpointIO
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from retrieval.errors import InputError
 from retrieval.recipe import Recipe
@@ -114,7 +115,7 @@ def trainer_of(
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Keep Lightning's advice to its own users from ours, and let Ctrl-C be what it is elsewhere."""
+    """Keep Lightning's advice to its own users from ours, and let Ctrl-C and SIGTERM be what Ctrl-C is elsewhere."""
     logger = logging.getLogger("lightning.pytorch")
     level, interrupted = logger.level, signal.getsignal(signal.SIGINT)
     logger.setLevel(logging.ERROR)
@@ -122,8 +123,8 @@ def quietly() -> Iterator[None]:
         warnings.filterwarnings("ignore", module="lightning")
         try:
             yield
-        except SystemExit as stop:  # what it makes of Ctrl-C, which it then ignores
-            if not isinstance(stop.__context__, KeyboardInterrupt):
+        except SystemExit as stop:  # of Ctrl-C, which it then ignores, or of SIGTERM, as a success
+            if not isinstance(stop, SIGTERMException) and not isinstance(stop.__context__, KeyboardInterrupt):
                 raise
             signal.signal(signal.SIGINT, interrupted)
             raise KeyboardInterrupt from stop

@@ -6,6 +6,7 @@ import numpy as np
 
 from retrieval.errors import InputError
 
+TIMES = 4  # that a batch may show every picture, where there are very few
 _MOVES = 3  # of a group between batches, on average; one move goes to a random batch already
 
 
@@ -50,7 +51,8 @@ class Batches:
             seed: of the run.
 
         Raises:
-            InputError: no picture, or the batch cannot be made of groups of two classes.
+            InputError: no picture, or the batch cannot be made of groups of two classes or is far larger than there are
+                pictures.
         """
         if not len(labels):
             raise InputError("there is no picture to train on")
@@ -60,6 +62,16 @@ class Batches:
         assert names[0] >= 0, "a picture without a class"
         if per_class > 1:
             _check(batch, per_class, len(names))
+        if batch > TIMES * len(labels):
+            raise InputError(
+                f"a batch of {batch:,} shows each of {len(labels):,} pictures several times: choose a --batch of "
+                f"{len(labels) // per_class * per_class or per_class:,} or fewer"
+            )
+        if per_class > counts.max():
+            raise InputError(
+                f"no class has {per_class} pictures, the largest {counts.max()}: choose a --per-class of "
+                f"{counts.max()} or fewer"
+            )
         self.batch, self.per_class, self._seed = batch, per_class, seed
         self._codes, self._counts = codes.astype(np.int64), counts.astype(np.int64)
         self._groups = -(-self._counts // per_class)

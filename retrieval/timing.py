@@ -58,9 +58,13 @@ def fitted(recipe: Recipe, seconds: float, steps: int, cost: Callable[[int], flo
         if needed * (1 + VALIDATION_SHARE) <= seconds * MARGIN:
             return tried
     raise InputError(
-        f"one epoch takes about {cost(recipe.train_size) * steps / 60:,.1f} minutes and "
-        f"{max(0.0, seconds) / 60:,.1f} are left of the budget: give more, or a smaller --image-size"
+        f"one epoch takes about {_told(cost(recipe.train_size) * steps)} and {_told(max(0.0, seconds))} are left of "
+        "the budget: give more, or a smaller --image-size"
     )
+
+
+def _told(seconds: float) -> str:
+    return f"{seconds / 60:,.1f} minutes" if seconds >= 120 else f"{seconds:,.1f} s"
 
 
 def sizes_of(recipe: Recipe) -> list[int]:

@@ -113,7 +113,7 @@ def fit(
         EmbedderError: the loss is no number, or weights cannot be had.
         DamagedError: the checkpoint is damaged.
         LookalikeError: what ``write`` raises, as when the disk is full; the checkpoint before stays.
-        KeyboardInterrupt: the user stopped it; the checkpoint of the last epoch stays.
+        KeyboardInterrupt: the user stopped it, or SIGTERM did; the checkpoint of the last epoch stays.
     """
     began = time.monotonic()
     chosen = choose_device(device)
@@ -122,11 +122,15 @@ def fit(
     if where.type == "cpu":
         keep_freed_memory()
     path = folder / CHECKPOINT
-    identity = _identity(lesson, recipe, budget, weights)
-    found = None if restart else _kept(path, identity)
+    identity, asked = _identity(lesson, recipe, budget, weights), recipe.to_dict()
+    found = None if restart else _kept(path, identity, recipe)
     if found is not None:
         recipe, budget = Recipe.from_dict(found["recipe"]), None
-        notice(f"going on after epoch {len(found['course']['rows'])} of {recipe.epochs}")
+        done = len(found["course"]["rows"])
+        if found["stopped"] or done >= recipe.epochs:
+            notice(f"the run in {folder} is finished already; --restart begins it anew")
+        else:
+            notice(f"going on after epoch {done} of {recipe.epochs}")
     _check(recipe, where, world)
     classes = sorted(set(lesson.train.labels))
     network, preprocessing, provenance = compose(recipe, classes=classes, weights=weights)
@@ -164,6 +168,7 @@ def fit(
             recipe,
             path=path,
             identity=identity,
+            asked=asked,
             validate=lessons.validation(network.architecture.classes, where),
             every=validate_every(recipe, lessons.pictures, lessons.validated),
             deadline=None if budget is None else began + budget,
@@ -210,6 +215,15 @@ class _Prepared:
         notice: Callable[[str], object],
     ) -> None:
         train, classes = lesson.train, sorted(set(lesson.train.labels))
+        code_of = {name: at for at, name in enumerate(classes)}
+
+        def batches(places: Sequence[int]) -> tuple[np.ndarray, Batches]:
+            codes = np.array([code_of[train.labels[at]] for at in places] if classes else range(len(places)), np.int64)
+            made = Batches(codes, batch=recipe.batch, per_class=recipe.per_class, seed=recipe.seed)
+            made.stripe(np.arange(recipe.batch), rank, world)  # refuses what cannot be parted
+            return codes, made
+
+        batches(range(len(train.ids)))  # what cannot be is told before everything is decoded
         self._store = store_of(
             train, preprocessing, size=math.ceil(recipe.train_size * ROOM), progress=filling, sharing=processes()[1]
         )
@@ -217,11 +231,7 @@ class _Prepared:
         self.refused = [(train.uris[at], reason) for at, reason in self._store.refused]
         unusable = {at for at, _ in self._store.refused}
         self._places = [at for at in range(len(self._store)) if at not in unusable]
-        code_of = {name: at for at, name in enumerate(classes)}
-        labels = [code_of[train.labels[at]] for at in self._places] if classes else range(len(self._places))
-        self._codes = np.array(labels, np.int64)
-        self._batches = Batches(self._codes, batch=recipe.batch, per_class=recipe.per_class, seed=recipe.seed)
-        self._batches.stripe(np.arange(recipe.batch), rank, world)  # refuses what cannot be parted
+        self._codes, self._batches = batches(self._places)
         self._shared = {"views": views, "rank": rank, "world": world}
         self._held_out, more = held_out_of(lesson.held_out, preprocessing, whole_classes=lesson.by == CLASSES)
         self.refused += more
@@ -267,6 +277,10 @@ def _check(recipe: Recipe, device: torch.device, world: int) -> None:
         )
     if recipe.first_size is not None and recipe.first_size < STEP:
         raise InputError(f"the first pictures are at least {STEP} pixels a side, not {recipe.first_size}: --first-size")
+    if recipe.first_size is not None and recipe.first_size > recipe.train_size:
+        raise InputError(
+            f"pictures grow from --first-size to --train-size, and {recipe.first_size} is more than {recipe.train_size}"
+        )
     if recipe.batchnorm == "trained" and world > 1 and device.type == "cpu":
         raise InputError("BatchNorm is trained by one process, or on CUDA: give --batchnorm frozen")
 
@@ -320,7 +334,7 @@ def _identity(lesson: Lesson, recipe: Recipe, budget: float | None, weights: Pat
     return digest.hexdigest()
 
 
-def _kept(path: Path, identity: str) -> dict[str, Any] | None:
+def _kept(path: Path, identity: str, recipe: Recipe) -> dict[str, Any] | None:
     """What an earlier part of this run left; None where there is none."""
     if not path.exists():
         return None
@@ -329,10 +343,21 @@ def _kept(path: Path, identity: str) -> dict[str, Any] | None:
         raise DamagedError(f"{path} is no checkpoint of a training; give --restart to begin again, or another --out")
     if found["identity"] != identity:
         raise InputError(
-            f"{path.parent} holds a run with other choices or other pictures; "
+            f"{path.parent} holds a run {_unlike(found['asked'], recipe)}; "
             "give --restart to begin again, or another --out"
         )
     return found
+
+
+def _unlike(asked: dict[str, Any], recipe: Recipe) -> str:
+    """Say how a run differs from another recipe."""
+    there, now = ({**one, **one["augmentation"]} for one in (asked, recipe.to_dict()))
+    told = [
+        f"{name.replace('_', '-')} {there[name]}, not {now[name]}"
+        for name in now
+        if name != "augmentation" and there.get(name) != now[name]
+    ]
+    return f"with other choices ({', '.join(told)})" if told else "with other pictures, weights or budget"
 
 
 def _card(lesson: Lesson, recipe: Recipe, course: Course, classes: int) -> dict[str, Any]:

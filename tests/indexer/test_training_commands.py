@@ -81,6 +81,10 @@ def test_a_training_from_pictures_to_search(words: Words, tmp_path: Path, pictur
         run("search", tmp_path / "shop", picture_folder / "Paint/Red/000.jpg", "--runtime", "torch", "--json")
     )
     assert found["hits"][0]["label"] == "Paint/Red"
+    measured = run("evaluate", tmp_path / "shop", "--out", tmp_path / "report", "--device", "cpu", "--runtime", "torch")
+    assert "the embedder was trained on 20 images of pictures" in measured[2]
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert page.count("the embedder was trained on 20 images of pictures") == 1
 
 
 def test_the_same_command_again_gives_the_same_and_trains_nothing(words: Words, tmp_path: Path, run: Run) -> None:
@@ -91,7 +95,7 @@ def test_the_same_command_again_gives_the_same_and_trains_nothing(words: Words, 
     assert (first["pictures"], first["held_out"], first["classes"]) == (20, 4, 4)
     code, _, told = run(*words())
     assert code == 0
-    assert "going on after epoch 3 of 3" in told
+    assert "is finished already" in told
     assert "epoch 1/3" not in told
     assert digest_of(tmp_path / "out") == first["digest"]
 
@@ -138,7 +142,7 @@ def test_a_restart_that_cannot_begin_leaves_what_was_there(words: Words, run: Ru
     assert {entry.name: entry.read_bytes() for entry in place.iterdir()} == kept
     code, _, told = run(*words(epochs=1))
     assert code == 0
-    assert "going on after epoch 1 of 1" in told
+    assert "is finished already" in told
     assert digest_of(tmp_path / "out") == before["digest"]
 
 

@@ -35,6 +35,7 @@ def test_a_new_an_empty_or_a_training_folder_will_do(tmp_path: Path) -> None:
     with training_folder(tmp_path / "out", leading=True) as place:
         assert place == tmp_path / "out" / TRAINING
         assert place.is_dir()
+        (place / METRICS).write_bytes(b"")
     save_embedder(ColourEmbedder(), tmp_path / "out")
     check_out(tmp_path / "out")
 
@@ -55,12 +56,23 @@ def test_other_folders_are_refused(tmp_path: Path, catalogue: Catalogue) -> None
 
 
 def test_two_runs_do_not_write_one_folder(tmp_path: Path) -> None:
-    with training_folder(tmp_path / "out", leading=True):
+    with training_folder(tmp_path / "out", leading=True) as place:
         with pytest.raises(BusyError), training_folder(tmp_path / "out", leading=True):
             pass
+        assert place.is_dir()
         # but the other processes of this run come in
         with training_folder(tmp_path / "out", leading=False) as place:
             assert place.is_dir()
+
+
+def test_a_run_that_was_refused_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(InputError), training_folder(tmp_path / "a" / "out", leading=True):
+        raise InputError("no such loss")
+    assert not (tmp_path / "a" / "out").exists()
+    (tmp_path / "photo.jpg").write_bytes(b"mine")
+    with pytest.raises(InputError), training_folder(tmp_path, leading=True):
+        pass
+    assert (tmp_path / "photo.jpg").read_bytes() == b"mine"
 
 
 def test_what_a_run_left_is_there_for_the_next(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_the_last_images_of_each_class_are_held_out(picture_folder: Path) -> Non
     assert len(lesson.train.ids) == 4 * (PER_CLASS - 1)
     assert {Path(uri).name for uri in lesson.held_out.uris} == {f"{PER_CLASS - 1:03d}.jpg"}
     assert not set(lesson.train.uris) & set(lesson.held_out.uris)
-    assert "last 20% of the images" in found.held_by
+    assert found.held_by == "the last image of each class"
 
 
 def test_whole_classes_or_nothing_can_be_held_out(picture_folder: Path) -> None:
@@ -141,6 +141,17 @@ def test_classes_to_validate_on_that_are_not_trained_on(picture_folder: Path, tm
     assert (lesson.by, len(lesson.held_out.ids)) == ("classes", 6)
     with pytest.raises(InputError, match="no two are of one class"):
         find(train, validate=listing(picture_folder, "red.csv", reds[:1]))
+
+
+def test_what_cannot_be_validated_on(picture_folder: Path) -> None:
+    rows = rows_of(picture_folder)
+    bare = listing(picture_folder, "bare.csv", [{"path": row["path"]} for row in rows[::6]])
+    with pytest.raises(InputError, match=r"bare.csv have no labels to validate with; give others, or --hold-out"):
+        find(listing(picture_folder, "list.csv", rows[1::2]), validate=bare)
+    with pytest.raises(InputError, match="nothing is left to train on: every picture of"):
+        find(picture_folder, validate=picture_folder)
+    with pytest.raises(InputError, match="--hold-out classes goes by labels"):
+        find(bare, hold_out="classes", labelled=False)
 
 
 def test_pictures_without_a_label_are_left_out_and_told(picture_folder: Path) -> None:

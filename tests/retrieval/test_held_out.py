@@ -73,7 +73,7 @@ def test_the_draw_of_classes_depends_on_the_seed_and_not_on_the_order_of_rows() 
 @pytest.mark.parametrize(
     ("labels", "options", "message"),
     [
-        ("aaaa", {}, "the source has one class only, 'a', and metric learning needs two: name another column"),
+        ("aaaa", {}, "the source has one class only, 'a', and metric learning needs two: give more"),
         ("aabb", {}, "none of the 2 classes has three images, so none can be held out"),
         ("aaabbbccc", {"by": "classes"}, "3 classes are too few to hold two out and train on two, so whole classes"),
         ("abcde", {"by": "classes"}, "each of the 5 classes has one image only, so whole classes cannot be held out"),
@@ -92,7 +92,7 @@ def test_what_cannot_be_held_out_says_why(labels: str, options: dict[str, object
     [
         (
             [None, None],
-            "shop.csv has no labels: name the column with --label-column, or train without labels by --loss",
+            "shop.csv has no labels: name another column with --label-column, or train without labels by --loss",
         ),
         ([], "shop.csv has no labels"),
         (["a", "a", None], "shop.csv has one class only, 'a', and metric learning needs two"),

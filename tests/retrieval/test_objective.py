@@ -170,9 +170,9 @@ def test_sums_are_read(expression: str, terms: tuple[Term, ...]) -> None:
 @pytest.mark.parametrize(
     ("expression", "says"),
     [
-        ("proxy-anchor", "'proxy-anchor' that is none: choose from triplet, .*ntxent, xbm"),
-        ("", "has a part '' that is none"),
-        ("ce+", "has a part '' that is none"),
+        ("proxy-anchor", r"no loss 'proxy-anchor' \(did you mean proxy_anchor\?\): choose from triplet, .*ntxent, xbm"),
+        ("", "there is no loss ''"),
+        ("ce+", "there is no loss ''"),
         ("ce*0.5", "the weight 'ce': give a number above 0"),
         ("0*ce", "the weight '0'"),
         ("-1*ce", "the weight '-1'"),

@@ -59,5 +59,5 @@ def test_validations_cost_about_a_tenth_and_there_are_four() -> None:
 
 
 def test_what_does_not_fit_says_how_long_it_takes() -> None:
-    with pytest.raises(InputError, match=r"about 10\.0 minutes and 1\.0 are left"):
+    with pytest.raises(InputError, match=r"about 10\.0 minutes and 60\.0 s are left"):
         fitted(RECIPE, 60.0, 600, lambda size: 1.0)

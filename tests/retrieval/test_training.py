@@ -166,7 +166,7 @@ def test_a_budget_decides_the_epochs(stripes: Examples, weights: Path, tmp_path:
     assert trained.recipe.epochs == 3  # never more than the recipe's
     assert any("3 epochs" in text for text in told)
     (tmp_path / CHECKPOINT).unlink()
-    with pytest.raises(InputError, match=r"one epoch takes about .* minutes and 0.0 are left of the budget"):
+    with pytest.raises(InputError, match=r"one epoch takes about .* s and 0.0 s are left of the budget"):
         train(lesson_of(stripes), quick(epochs=3), tmp_path, weights, budget=1e-3)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections import Counter
 from dataclasses import replace
@@ -34,6 +35,35 @@ def test_ctrl_c_is_what_it_is_elsewhere(stripes: Examples, weights: Path, tmp_pa
     assert [row.epoch for row in train(lesson_of(stripes), quick(), tmp_path, weights).course.rows] == [1, 2, 3, 4]
 
 
+def test_sigterm_is_no_success(stripes: Examples, weights: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(lesson_of(stripes), quick(), tmp_path, weights, on_row=lambda row: os.kill(os.getpid(), signal.SIGTERM))
+    assert [row.epoch for row in train(lesson_of(stripes), quick(), tmp_path, weights).course.rows] == [1, 2, 3, 4]
+
+
+def test_a_finished_run_says_so(stripes: Examples, weights: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    train(lesson_of(stripes), quick(epochs=1), tmp_path, weights)
+    train(lesson_of(stripes), quick(epochs=1), tmp_path, weights, notice=told.append)
+    assert told == [f"the run in {tmp_path} is finished already; --restart begins it anew"]
+
+
+def test_batches_that_cannot_be_are_told_before_anything_is_decoded(
+    stripes: Examples, weights: Path, tmp_path: Path
+) -> None:
+    decoded: list[int] = []
+    for changes, said in (({"batch": 5000}, "a batch of 5,000"), ({"per_class": 8}, "no class has 8 pictures")):
+        with pytest.raises(InputError, match=said):
+            train(
+                lesson_of(stripes),
+                quick(**changes),
+                tmp_path,
+                weights,
+                filling=lambda done, total, refused: decoded.append(done),
+            )
+    assert decoded == []
+
+
 def test_a_head_that_nothing_trains_is_refused(stripes: Examples, weights: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"does not train the classifier head linear: add \+ce"):
         train(lesson_of(stripes), quick(loss="triplet", head="linear"), tmp_path, weights)
@@ -41,7 +71,7 @@ def test_a_head_that_nothing_trains_is_refused(stripes: Examples, weights: Path,
 
 def test_another_run_in_the_folder_is_refused(stripes: Examples, weights: Path, tmp_path: Path) -> None:
     train(lesson_of(stripes), quick(epochs=1), tmp_path, weights)
-    with pytest.raises(InputError, match="other choices or other pictures; give --restart"):
+    with pytest.raises(InputError, match=r"with other choices \(lr 0.003, not 1e-05\); give --restart"):
         train(lesson_of(stripes), quick(epochs=1, lr=1e-5), tmp_path, weights)
 
 
