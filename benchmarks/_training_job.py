@@ -50,7 +50,8 @@ class Job:
         proxy_lr: of ArcFace's class weights.
         zoom: smallest share of the area that a random crop keeps.
         channels_last: layout in memory; ours chooses for itself.
-        frozen: whether BatchNorm keeps its statistics and scale; else it trains, as in the peers' examples.
+        frozen: whether BatchNorm keeps its statistics and only scale and shift are trained; else it trains as in the
+            peers' examples.
         workers: loader processes.
         threads: of torch.
         seed: of everything drawn.
@@ -180,7 +181,7 @@ def model_of(job: Job) -> Any:
     if job.frozen:
         for module in model.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
-                module.eval().requires_grad_(False)
+                module.eval()
     return model.to(memory_format=torch.channels_last) if job.channels_last else model
 
 

@@ -131,6 +131,9 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--workers", type=int, default=2, help="loader processes of the peers")
     parser.add_argument("--threads", type=int, default=2, help="of torch")
     parser.add_argument("--seeds", type=int, default=1, help="runs of each, with other random numbers")
+    parser.add_argument(
+        "--hold-out", type=int, default=0, metavar="N", help="measure on the last N training classes: to choose rates"
+    )
     parser.add_argument("--images", type=int, help=f"of each half, {A_CLASS} a class; default: all")
     parser.add_argument("--only", nargs="+", default=[""], metavar="TEXT", help="rows with one of these in their name")
     parser.add_argument("--oml-python", type=Path, help="an interpreter that has Open Metric Learning, see above")
@@ -200,6 +203,8 @@ def _prepare(given: argparse.Namespace, folder: Path) -> tuple[Job, Pictures]:
     from retrieval.images import decode
 
     table = pq.read_table(given.source, columns=["file", "label", "split", "image"])
+    if given.hold_out:
+        table = _held_out(table, given.hold_out)
     train, test = (_part(table, name, given.images) for name in ("train", "test"))
     labels = np.unique(train.column("label").to_pylist(), return_inverse=True)[1]
     for label, file, image in zip(*_columns(train), strict=True):
@@ -252,6 +257,14 @@ def _prepare(given: argparse.Namespace, folder: Path) -> tuple[Job, Pictures]:
     print(f"{rates}; crops of {given.zoom:g} to 1, flips")
     print(f"{given.threads} threads, peers with {given.workers} loader processes beside\n", flush=True)
     return job, Pictures(files, asked)
+
+
+def _held_out(table: pa.Table, number: int) -> pa.Table:
+    """The training part alone, its last classes as the test: what rates may be chosen on."""
+    part = table.filter(pa.compute.equal(table.column("split"), "train"))
+    last = set(sorted(set(part.column("label").to_pylist()))[-number:])
+    splits = ["test" if label in last else "train" for label in part.column("label").to_pylist()]
+    return part.set_column(part.column_names.index("split"), "split", pa.array(splits))
 
 
 def _part(table: pa.Table, split: str, images: int | None) -> pa.Table:

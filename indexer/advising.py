@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -12,14 +13,19 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from indexer.embedding import embed_apart
+from indexer.report_words import count
 from retrieval.choosing import Counts
 from retrieval.datasets.cuts import CutSource
 from retrieval.errors import ImageError, InputError
 from retrieval.images import decode
 from retrieval.labelled import Labelled
+from retrieval.pairing import gains
 from retrieval.sources import ImageSource
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from indexer.decoding import Outcome
     from retrieval.embedder import Embedder
     from retrieval.lesson import Examples
 
@@ -28,6 +34,13 @@ GOOD: Final = 0.97
 ENOUGH: Final = 3
 """Images of the median class below which there is little to learn from."""
 TIMED: Final = 64
+UNSURE: Final = 0.05
+"""From this p-value on, two backbones cannot be told apart."""
+FASTER: Final = 1.1
+"""Times as fast as another that a backbone must be to be called faster: speed is measured on few pictures."""
+PORTION: Final = 8
+"""Pictures between two movements of the progress bar; a CPU takes no more at once anyway."""
+LEADING: Final = "Recall@1"
 
 
 @dataclass(frozen=True)
@@ -71,31 +84,73 @@ class Advice:
     why: str
 
 
-def advise(best: Frozen, counts: Counts) -> Advice:
+@dataclass(frozen=True)
+class Preferred:
+    """The backbone that would be used, and in a clause why; "" where there was none to choose from."""
+
+    row: Frozen
+    why: str
+
+
+def prefer(measured: Sequence[tuple[Frozen, pa.Table]]) -> Preferred:
+    """Choose the backbone with the highest Recall@1, or the fastest that cannot be told apart from it.
+
+    Args:
+        measured: what each does and its ``QUERIES_SCHEMA``, on the same sample; at least one.
+    """
+    best, table = max(measured, key=lambda it: it[0].recall_at_1)
+    if len(measured) == 1:
+        return Preferred(best, "")
+    ps = {}
+    for row, other in measured:
+        if row is not best:
+            # The same queries: what one gets right and the other gets wrong says more than two intervals.
+            ps[row] = next((gain.p for gain in gains([LEADING], table, other) if gain.name == LEADING), 0.0)
+    alike = [row for row, p in ps.items() if p >= UNSURE]
+    those = _listed([f"{row.backbone} (p = {p:.2g})" for row, p in ps.items() if row in alike or not alike])
+    queries = count(best.queries, "query", "queries")
+    if not alike:
+        return Preferred(best, f"{best.backbone} is better than {those} on these {queries}, by more than chance")
+    apart = f"{best.backbone} cannot be told apart from {those} on these {queries}"
+    fastest = max(alike, key=lambda row: row.images_per_second)
+    times = fastest.images_per_second / best.images_per_second
+    if times < FASTER:
+        return Preferred(best, f"{apart}, and is preferred because it is no slower")
+    return Preferred(fastest, f"{apart}, and {fastest.backbone} is preferred because it is {times:.1f} times as fast")
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+def advise(preferred: Frozen, counts: Counts) -> Advice:
     """Judge by a rule of thumb: is there something to gain, and something to learn from?
 
     Args:
-        best: the frozen backbone with the highest Recall@1.
+        preferred: the frozen backbone that would be used, as ``prefer`` says.
         counts: of all the pictures there are to train on.
     """
-    reached = f"{best.backbone} frozen has Recall@1 {best.recall_at_1:.1%} of {best.queries:,} queries"
-    if best.recall_at_1 >= GOOD:
-        return Advice(False, f"little to gain: {reached}, and from {GOOD:.0%} on there is not much left")
-    if best.high is not None and best.high >= 1.0:
+    reached = (
+        f"{preferred.backbone}, frozen, finds the right class first for {preferred.recall_at_1:.1%} of "
+        f"{count(preferred.queries, 'query', 'queries')}"
+    )
+    if preferred.recall_at_1 >= GOOD:
+        return Advice(False, f"{reached}, and from {GOOD:.0%} on there is little to gain")
+    if preferred.high is not None and preferred.high >= 1.0:
         return Advice(
-            False, f"little to gain: {reached}, and its 95 % interval reaches 100 % ({best.low:.1%} to {best.high:.1%})"
+            False,
+            f"{reached}, and there may be little to gain, since the 95 % interval ({preferred.low:.1%} to "
+            f"{preferred.high:.1%}) reaches 100 %",
         )
+    images = f"{counts.median:g} {'image' if counts.median == 1 else 'images'}"
+    half = f"half of the {count(counts.classes, 'class', 'classes')} have {images}"
     if counts.median < ENOUGH:
         return Advice(
             False,
-            f"little to learn from: half of the {counts.classes:,} classes have {counts.median:g} images or fewer, "
-            f"and below {ENOUGH} there is not much to see of what a class varies in; {reached}",
+            f"{half} or fewer, and below {ENOUGH} there is little to learn from, as not much is seen of what a class "
+            f"varies in ({reached})",
         )
-    return Advice(
-        True,
-        f"{reached}, so there is something to gain, and half of the {counts.classes:,} classes have "
-        f"{counts.median:g} images or more to learn from",
-    )
+    return Advice(True, f"{reached}, so there is something to gain, and {half} or more to learn from")
 
 
 def balanced_sample(labels: Sequence[str], size: int, *, seed: int = 0) -> np.ndarray:
@@ -137,7 +192,7 @@ def measure_frozen(
     cache: Path | None = None,
     progress: Callable[[int, int, int], object] = lambda done, total, refused: None,
     notice: Callable[[str], object] = lambda _: None,
-) -> Frozen:
+) -> tuple[Frozen, pa.Table]:
     """Measure a frozen embedder on pictures, each searched for among the others.
 
     Args:
@@ -148,31 +203,33 @@ def measure_frozen(
         progress: called with images embedded, images in all, images refused.
         notice: told in a sentence what takes long, and what cannot be used.
 
+    Returns:
+        What it does, and ``QUERIES_SCHEMA``.
+
     Raises:
         InputError: not one picture can be used, or none has another of its class.
     """
     from retrieval.evaluation import Question, evaluate
 
-    refused = 0
-
-    def on_done(outcome: Any) -> None:
-        nonlocal refused
-        refused += outcome.reason is not None
-        progress(outcome.position + 1, len(examples.uris), refused)
-
+    shown = _Shown(len(examples.uris), progress)
+    watched = _Watched(embedder, shown.embedded)
     with CutSource(examples.root) as source:
-        outcomes, vectors = embed_apart(source, examples.uris, embedder, folder=cache, progress=on_done, notice=notice)
+        outcomes, vectors = embed_apart(
+            source, examples.uris, watched, folder=cache, progress=shown.settled, notice=notice
+        )
         used = [outcome.position for outcome in outcomes if outcome.reason is None]
         if not used:
-            raise InputError(f"not one of the {len(outcomes):,} images of the sample can be used: {outcomes[0].reason}")
-        if refused:
-            notice(f"{refused:,} images of the sample cannot be used")
+            whole = f"not one of the {len(outcomes):,} images of the sample can be used"
+            whole = "the one image of the sample cannot be used" if len(outcomes) == 1 else whole
+            raise InputError(f"{whole}: {outcomes[0].reason}")
+        if shown.refused:
+            notice(f"{count(shown.refused, 'image')} of the sample cannot be used")
         speed = _speed(source, [examples.uris[at] for at in used[:TIMED]], embedder)
     labelled = Labelled(vectors[used], [examples.ids[at] for at in used], [examples.labels[at] for at in used])
-    report, _ = evaluate(labelled, labelled, question=Question("", "", ks=(1,)), embedder={})
+    report, table = evaluate(labelled, labelled, question=Question("", "", ks=(1,)), embedder={})
     figures = {figure.name: figure for figure in report.figures}
-    recall = figures["Recall@1"]
-    return Frozen(
+    recall = figures[LEADING]
+    row = Frozen(
         backbone=name,
         dim=embedder.dim,
         image_size=int(embedder.description["preprocessing"]["height"]),
@@ -184,6 +241,60 @@ def measure_frozen(
         runtime=embedder.runtime,
         queries=report.queries,
     )
+    return row, table
+
+
+class _Shown:
+    """Where a sample is: images that are settled, and those that the network is through with before their batch is."""
+
+    def __init__(self, total: int, progress: Callable[[int, int, int], object]) -> None:
+        self.refused = 0
+        self._total, self._progress = total, progress
+        self._settled = self._embedded = 0
+        self._one = threading.Lock()  # embedding threads tell as well
+
+    def settled(self, outcome: Outcome) -> None:
+        with self._one:
+            self._settled = outcome.position + 1
+            self.refused += outcome.reason is not None
+            self._tell()
+
+    def embedded(self, images: int) -> None:
+        with self._one:
+            self._embedded += images
+            self._tell()
+
+    def _tell(self) -> None:
+        # Only what is settled is the end: there the bar closes, and must not be told of more.
+        done = max(self._settled, min(self._embedded, self._total - 1))
+        self._progress(done, self._total, self.refused)
+
+
+class _Watched:
+    """An embedder that tells what it is through with portion by portion: a batch of a slow network takes seconds."""
+
+    def __init__(self, embedder: Embedder, on_done: Callable[[int], object]) -> None:
+        self._embedder, self._on_done = embedder, on_done
+        self.digest, self.dim, self.image_size = embedder.digest, embedder.dim, embedder.image_size
+        self.prepare, self.tune, self.save = embedder.prepare, embedder.tune, embedder.save
+
+    @property
+    def runtime(self) -> str:
+        return self._embedder.runtime
+
+    @property
+    def at_once(self) -> int:
+        return self._embedder.at_once
+
+    def embed(self, images: Sequence[np.ndarray], *, prepared: bool = False) -> np.ndarray:
+        # A GPU wants the whole batch, and is through with it in no time.
+        size = PORTION if self._embedder.device == "cpu" else max(1, len(images))
+        parts = [np.zeros((0, self.dim), np.float32)]
+        for start in range(0, len(images), size):
+            some = images[start : start + size]
+            parts.append(self._embedder.embed(some, prepared=prepared))
+            self._on_done(len(some))
+        return np.concatenate(parts)
 
 
 def _speed(source: ImageSource, uris: Sequence[str], embedder: Embedder) -> float:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any, Final
 
 from indexer.report_files import about_run
 from indexer.report_pictures import PICTURE_SIZE, Picture
+from indexer.report_words import percent
 from retrieval import images
 from retrieval.choosing import Choice
 from retrieval.datasets.cuts import CutSource
@@ -20,10 +24,105 @@ from retrieval.model_card import card_of
 if TYPE_CHECKING:
     from indexer.training_source import Found
     from retrieval.course import Row
+    from retrieval.lesson import Lesson
     from retrieval.training import Trained
     from retrieval.validation import Confusion, Score
 
+SCORES: Final = (("recall_at_1", "Recall@1"), ("knn", "kNN vote"), ("head", "head"), ("map_at_r", "MAP@R"))
+"""Fields of ``Score`` in the order they are told, and what people call them."""
+FEW: Final = 100
+"""Images; a share of fewer is told as a count, since decimals of a per cent would promise what is not known."""
 _VERSIONS = ("lightning", "pytorch-metric-learning", "torchvision")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A figure of the validation, with the images it is of.
+
+    Attributes:
+        field: of ``Score``.
+        name: as people call it.
+        value: a share of images or a mean over them, in [0, 1].
+        of: images.
+        right: how many of them were right; None of a mean.
+        low: lower end of the share's 95 % interval (Wilson), each image taken for itself; None of a mean.
+        high: its upper end.
+    """
+
+    field: str
+    name: str
+    value: float
+    of: int
+    right: int | None
+    low: float | None
+    high: float | None
+
+    @property
+    def told(self) -> str:
+        """The figure as it is read: "9 of 10" of few images, else "91.23 %"."""
+        if self.of >= FEW:
+            return f"{percent(self.value)} %"
+        return f"{percent(self.value, 1)} %" if self.right is None else f"{self.right:,} of {self.of:,}"
+
+    def interval(self, between: str) -> str:
+        """Say the 95 % interval, its ends joined by a word or a sign; "" where there is none."""
+        if self.low is None or self.high is None:
+            return ""
+        return f"95 % interval {percent(self.low, 1)} {between} {percent(self.high, 1)} %"
+
+
+def interval_of_share(right: int, of: int) -> tuple[float, float]:
+    """Give the 95 % interval of a share of independent trials (Wilson, JASA 1927), which holds for few of them too.
+
+    Args:
+        right: trials that went right.
+        of: trials, at least one.
+
+    Returns:
+        Lower and upper end, in [0, 1].
+    """
+    z = NormalDist().inv_cdf(0.975)
+    middle = (right + z * z / 2) / (of + z * z)
+    half = z * math.sqrt(right * (of - right) / of + z * z / 4) / (of + z * z)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def measures(validation: Mapping[str, Any], held_out: int, measured: int) -> list[Measure]:
+    """Tell the figures of a validation with what they are of, in the order of ``SCORES``.
+
+    Args:
+        validation: the fields of a ``Score``.
+        held_out: images that were validated on.
+        measured: those of them that can find another of their class.
+    """
+    found = []
+    for field, name in SCORES:
+        value = validation.get(field)
+        if value is None:
+            continue
+        of = held_out if field == "head" else measured  # the head searches nothing
+        right, low, high = None, None, None
+        if field != "map_at_r" and of:
+            right = round(value * of)
+            low, high = interval_of_share(right, of)
+            if abs(value * of - right) > 1e-6 * of:  # no count of these images; say the share rather than a false one
+                right = None
+        found.append(Measure(field, name, value, of, right, low, high))
+    return found
+
+
+def chosen_by(validation: Mapping[str, Any]) -> str:
+    """Say which figure chose the epoch, as ``Score.merit`` orders epochs; between even ones MAP@R does."""
+    named = [name for field, name in SCORES if field in ("knn", "head") and validation.get(field) is not None]
+    if len(named) == 2:
+        return f"the better of {named[0]} and {named[1]}"
+    return f"the {named[0]}" if named else "Recall@1"
+
+
+def deciding(validation: Mapping[str, Any]) -> str:
+    """Give the field of a ``Score`` whose value is the first of its ``merit``: what the epoch was chosen by."""
+    known = [field for field in ("knn", "head") if validation.get(field) is not None]
+    return max(known, key=lambda field: float(validation[field]), default="recall_at_1")
 
 
 @dataclass(frozen=True)
@@ -35,13 +134,15 @@ class Account:
         pictures: trained on.
         classes: of them; 0 without labels.
         held_out: pictures it was validated on; 0: none.
+        measured: those of them with another of their class in what is searched: Recall@1, MAP@R and the vote are of
+            these.
         held_by: how they came to be held out.
         by: "images", or "classes" where those held out were not trained on.
         embedder: its card.
         choices: every choice, as it was run, and why.
         rows: the epochs.
         best: the score of the best epoch; None without a validation.
-        best_epoch: from 1.
+        best_epoch: the one that is kept, from 1; without a validation the last.
         confusions: of the best epoch, most similar first.
         refused: uri and reason of pictures that could not be used.
         seconds: that it took, interruptions left out.
@@ -52,6 +153,7 @@ class Account:
     pictures: int
     classes: int
     held_out: int
+    measured: int
     held_by: str
     by: str
     embedder: dict[str, Any]
@@ -69,6 +171,11 @@ class Account:
         """Of training alone, the median epoch's."""
         return statistics.median(row.images_per_second for row in self.rows) if self.rows else 0.0
 
+    @property
+    def measures(self) -> list[Measure]:
+        """The figures of the epoch that is kept; none without a validation."""
+        return [] if self.best is None else measures(vars(self.best), self.held_out, self.measured)
+
     def to_dict(self) -> dict[str, Any]:
         """Give what a program wants to know as JSON values."""
         return {
@@ -78,11 +185,14 @@ class Account:
             "pictures": self.pictures,
             "classes": self.classes,
             "held_out": self.held_out,
+            "measured": self.measured,
             "held_by": self.held_by,
             "by": self.by,
             "epochs": len(self.rows),
             "best_epoch": self.best_epoch,
-            "validation": None if self.best is None else {**vars(self.best), "classifier": self.best.classifier},
+            "validation": None
+            if self.best is None
+            else {**vars(self.best), "classifier": self.best.classifier, "chosen_by": deciding(vars(self.best))},
             "seconds": self.seconds,
             "images_per_second": self.images_per_second,
             "refused": [{"uri": uri, "reason": reason} for uri, reason in self.refused],
@@ -113,13 +223,16 @@ def account_of(found: Found, trained: Trained, choices: Sequence[Choice]) -> tup
     ]
     held, refused = set(lesson.held_out.uris), [*found.refused, *trained.refused]
     lost = sum(uri in held for uri, _ in trained.refused)
+    held_out = max(0, min(len(lesson.held_out.ids), MOST_VALIDATED) - lost)
     about = about_run()
     about["versions"] |= {name: installed for name in _VERSIONS if (installed := version(name))}
     account = Account(
         source=lesson.source,
         pictures=len(lesson.train.ids) - (len(trained.refused) - lost),
         classes=len(set(lesson.train.labels)),
-        held_out=max(0, min(len(lesson.held_out.ids), MOST_VALIDATED) - lost),
+        held_out=held_out,
+        # Of more than are validated on, a part is taken; its count of these is not known, and then hardly matters.
+        measured=min(held_out, _findable(lesson, {uri for uri, _ in trained.refused})),
         held_by=found.held_by,
         by=lesson.by,
         embedder=card_of(trained.embedder.description, trained.embedder.digest),
@@ -133,6 +246,17 @@ def account_of(found: Found, trained: Trained, choices: Sequence[Choice]) -> tup
         about=about,
     )
     return account, _pictures(found)
+
+
+def _findable(lesson: Lesson, refused: set[str]) -> int:
+    """Count the held-out images that could be used and have another of their class where they are searched."""
+    asked, trained = (
+        Counter(label for uri, label in zip(some.uris, some.labels, strict=False) if uri not in refused)
+        for some in (lesson.held_out, lesson.train)
+    )
+    if lesson.by == "classes":
+        return sum(number for number in asked.values() if number > 1)
+    return sum(number for label, number in asked.items() if label in trained)
 
 
 def _pictures(found: Found) -> Callable[[str], bytes]:

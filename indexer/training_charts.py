@@ -16,11 +16,14 @@ HUES: Final = 4
 _TOLD: Final = """
 table.told th, table.told td { text-align: left; white-space: normal; overflow-wrap: normal; vertical-align: top; }
 table.told td { min-width: 5rem; }
+.lines { display: flex; flex-wrap: wrap; gap: 4px 20px; }
+.lines li { display: flex; align-items: center; gap: 8px; }
+.lines svg { flex: none; overflow: visible; }
+svg .kept { stroke: var(--soft); stroke-width: 1.5; }
 """
 
 CURVE_STYLE: Final = _TOLD + "\n".join(
-    f"svg .line.hue{at} {{ stroke: var(--hue{at});{dash} }} svg .dot.hue{at} {{ fill: var(--hue{at}); }}\n"
-    f".swatch.line.hue{at} {{ background: var(--hue{at}); }}"
+    f"svg .line.hue{at} {{ stroke: var(--hue{at});{dash} }} svg .dot.hue{at} {{ fill: var(--hue{at}); }}"
     for at, dash in enumerate(("", " stroke-dasharray: 7 4;", " stroke-dasharray: 2 4;", " stroke-dasharray: 9 3 2 3;"))
 )
 
@@ -51,7 +54,7 @@ def curves_chart(
         series: at most ``HUES``, each of at least one point.
         epochs: of the run.
         write: a value of the axis → its text.
-        marked: the best epoch; 0: none.
+        marked: the epoch that is kept; 0: none.
         floor: least end of the axis; None: as the values have it.
     """
     values = [value for line in series for _, value in line.points]
@@ -71,9 +74,10 @@ def curves_chart(
         parts.append(f'<text x="-9" y="{y + 4:.1f}" text-anchor="end">{write(tick)}</text>')
     for epoch in epochs_shown(epochs):
         parts.append(f'<text x="{across(epoch):.2f}%" y="{_HEIGHT + 19}" text-anchor="middle">{epoch:,}</text>')
+    parts.append(f'<text x="50%" y="{_HEIGHT + 39}" text-anchor="middle">epoch</text>')
     if marked:
         x = across(marked)
-        parts.append(f'<line class="tick" x1="{x:.2f}%" x2="{x:.2f}%" y1="0" y2="{_HEIGHT}"/>')
+        parts.append(f'<line class="kept" x1="{x:.2f}%" x2="{x:.2f}%" y1="0" y2="{_HEIGHT}"/>')
     for at, line in enumerate(series):
         points = " ".join(f"{10 * across(epoch):.1f},{down(value):.1f}" for epoch, value in line.points)
         parts.append(
@@ -84,14 +88,27 @@ def curves_chart(
         for epoch, value in line.points if len(line.points) < 30 else line.points[-1:]:
             parts.append(f'<circle class="dot hue{at}" cx="{across(epoch):.2f}%" cy="{down(value):.1f}" r="2.5"/>')
     said = "; ".join(f"{text(line.name)} {_told(line, write)}" for line in series)
-    named = "".join(f'<span class="swatch line hue{at}"></span>{text(line.name)}' for at, line in enumerate(series))
-    best = ", upright line: the epoch that is kept" if marked else ""
     return (
         f'<figure><div class="chart {name}"><svg role="img" aria-labelledby="{name}-title {name}-about"'
-        f' height="{_HEIGHT + 28}"><title id="{name}-title">{text(title)}</title>'
+        f' height="{_HEIGHT + 46}"><title id="{name}-title">{text(title)}</title>'
         f'<desc id="{name}-about">{said}.</desc>{"".join(parts)}</svg></div>'
-        f'<figcaption class="key">{named}{best}</figcaption></figure>'
+        f'<figcaption class="key">{_legend(series, kept=bool(marked))}</figcaption></figure>'
     )
+
+
+def _legend(series: Sequence[Series], *, kept: bool) -> str:
+    """Draw a piece of each line, of the same class and so with the same dashes, beside its name."""
+    entries = [
+        (f'<line class="line hue{at}" x1="0" x2="30" y1="7" y2="7"/>', 30, text(line.name))
+        for at, line in enumerate(series)
+    ]
+    if kept:
+        entries.append(('<line class="kept" x1="2" x2="2" y1="0" y2="14"/>', 4, "the epoch that is kept"))
+    drawn = "".join(
+        f'<li><svg width="{width}" height="14" aria-hidden="true">{line}</svg><span>{name}</span></li>'
+        for line, width, name in entries
+    )
+    return f'<ul class="lines">{drawn}</ul>'
 
 
 def ticks_of(low: float, high: float) -> list[float]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from indexer.options import DEVICE, JSON, RUNTIME, echo_json, notice, progress_bar, refuse, source_options
+from indexer.report_words import count
 from indexer.training_files import check_out, training_folder
 from indexer.training_options import OPTIONS, given_choices, seconds_of, shown, training_options
 from indexer.training_run import finish_training, run_training
@@ -21,6 +22,8 @@ from retrieval.errors import InputError, MissingExtraError
 from retrieval.held_out import WAYS
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from indexer.advising import Frozen
     from retrieval.lesson import Examples
     from retrieval.recipe import Recipe
@@ -104,6 +107,7 @@ def train(
     if tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise MissingExtraError("tensorboard", "tensorboard", "--tensorboard")
     given = given_choices(values)
+    _check_words(given)
     # Of the processes that torchrun starts, the first one speaks and writes.
     leading = os.environ.get("RANK", "0") == "0"
     say: Callable[[str], object] = notice if leading else lambda _: None
@@ -180,25 +184,32 @@ def advise(
     among the others. Those are tried whose weights are installed here, and those that --backbone names.
     """
     from indexer.advising import advise as judge
-    from indexer.advising import available_backbones
+    from indexer.advising import available_backbones, prefer
+    from retrieval.backbones import check_backbone
 
     if weights is not None and len(backbones) != 1:
         raise click.UsageError("--weights is of one backbone: name it with --backbone, once")
+    for name in backbones:
+        check_backbone(name)
     source_of = Asked(source, None, None, None, values, None, SHARE, 0, whole=True)
     train = find_lesson(source_of, notice=notice).lesson.train
     counts = Counts.of(train.labels)
     names = list(dict.fromkeys([*backbones, *available_backbones()]))
     if not names:
         raise InputError("no backbone's weights are installed here: name one with --backbone")
-    found = _measured(train, names, sample, weights, backbones, device, runtime)
-    best = max(found, key=lambda row: row.recall_at_1)
+    measured = _measured(train, names, sample, weights, backbones, device, runtime)
+    found, preferred = [row for row, _ in measured], prefer(measured)
+    best = preferred.row
     said = judge(best, counts)
     own = ["--weights", str(weights)] if weights is not None and best.backbone in backbones else []
-    words = ["train", str(source), *_words(values), "--out", "EMBEDDER", "--backbone", best.backbone, *own]
-    run = shlex.join(["lookalike", *words])
+    of_source, chosen = [str(source), *_words(values)], ["--backbone", best.backbone, *own]
+    run = shlex.join(["lookalike", "train", *of_source, "--out", "EMBEDDER", *chosen])
+    use = shlex.join(["lookalike", "index", *of_source, "--catalogue", "CATALOGUE", *chosen])
     if as_json:
-        rows = [row.to_dict() for row in found]
-        echo_json({"backbones": rows, "counts": vars(counts), "likely": said.likely, "why": said.why, "train": run})
+        about = {"likely": said.likely, "why": said.why, "preferred": best.backbone, "preferred_why": preferred.why}
+        echo_json(
+            {"backbones": [row.to_dict() for row in found], "counts": vars(counts), **about, "train": run, "index": use}
+        )
         return
     width = max(len(row.backbone) for row in found)
     click.echo(f"{'frozen':{width}s}   dim  px  Recall@1    95 % interval    MAP@R  images/s")
@@ -209,11 +220,17 @@ def advise(
             f"{row.map_at_r:7.2%}  {row.images_per_second:8,.0f}"
         )
     click.echo(
-        f"on {best.queries:,} of {counts.pictures:,} images, each among the others of the sample"
+        f"on {best.queries:,} of {count(counts.pictures, 'image')}, each among the others of the sample"
         + ("; among all of them there is more to confuse" if best.queries < counts.pictures else "")
     )
+    if preferred.why:
+        click.echo(f"\n{preferred.why}")
     likely = "fine-tuning is likely to pay" if said.likely else "fine-tuning is not likely to pay"
-    click.echo(f"\n{likely}: {said.why} (a rule of thumb, not a measurement)\ntry it: {run}")
+    click.echo(f"\n{likely}: {said.why} (a rule of thumb, not a measurement)")
+    if said.likely:
+        click.echo(f"try it: {run}")
+    else:
+        click.echo(f"to use it as it is: {use}\nto train all the same: {run}")
 
 
 def _measured(
@@ -224,7 +241,7 @@ def _measured(
     named: Sequence[str],
     device: str,
     runtime: str,
-) -> list[Frozen]:
+) -> list[tuple[Frozen, pa.Table]]:
     from indexer.advising import balanced_sample, measure_frozen
     from retrieval.embedder import Embedder
     from retrieval.lesson import Examples
@@ -238,6 +255,18 @@ def _measured(
         with progress_bar(name) as progress:
             found.append(measure_frozen(some, embedder, name, progress=progress, notice=notice))
     return found
+
+
+def _check_words(given: dict[str, Any]) -> None:
+    """Refuse a loss or a backbone that there is not, before anything is read or made."""
+    if "loss" in given:
+        from retrieval.losses import parse
+
+        parse(given["loss"])
+    if "backbone" in given:
+        from retrieval.backbones import check_backbone
+
+        check_backbone(given["backbone"])
 
 
 def _choose(
@@ -298,23 +327,26 @@ def _words(reading: dict[str, Any]) -> list[str]:
 
 
 def _summary(said: dict[str, Any]) -> None:
+    from indexer.training_account import chosen_by, measures
     from indexer.training_report import took
 
-    card = said["embedder"]
-    head = f", {card['head']} head of {card['classes']:,} classes" if card.get("head") else ""
-    click.echo(f"{said['out']}: {card['backbone']}, {card['dim']} dimensions{head}, digest {said['digest'][:12]}")
-    click.echo(f"  best epoch   {said['best_epoch']} of {said['epochs']}")
-    score = said["validation"]
+    card, score = said["embedder"], said["validation"]
+    head = f", {card['head']} head of {count(card['classes'], 'class', 'classes')}" if card.get("head") else ""
+    dim = count(card["dim"], "dimension")
+    click.echo(f"{said['out']}: {card['backbone']}, {dim}{head}, digest {said['digest'][:12]}")
     if score is None:
+        click.echo(f"  last epoch   {said['best_epoch']:,}, kept")
         click.echo(f"  validation   none: {said['held_by']}")
     else:
-        names = (("recall_at_1", "Recall@1"), ("map_at_r", "MAP@R"), ("knn", "kNN"), ("head", "head"))
-        figures = ", ".join(f"{name} {score[field]:.2%}" for field, name in names if score[field] is not None)
-        click.echo(f"  validation   {figures} on {said['held_out']:,} images ({said['held_by']})")
+        click.echo(f"  best epoch   {said['best_epoch']:,} of {said['epochs']:,}, chosen by {chosen_by(score)}")
+        found = measures(score, said["held_out"], said["measured"])
+        sure = f" ({found[0].interval('to')})" if found[0].interval("to") else ""
+        figures = ", ".join(f"{one.name} {one.told}{sure if one is found[0] else ''}" for one in found)
+        click.echo(f"  validation   {figures} on {count(said['held_out'], 'image')} ({said['held_by']})")
         if score["head"] is not None:
             by = "the head" if score["classifier"] == "head" else "the vote of the nearest training images"
             click.echo(f"               classes are named by {by}")
     click.echo(f"  took         {took(said['seconds'])}, {said['images_per_second']:,.0f} images/s in training")
     if said["refused"]:
-        click.echo(f"  refused      {len(said['refused']):,} images; the report says why")
+        click.echo(f"  refused      {count(len(said['refused']), 'image')}; the report says why")
     click.echo(f"the report: {said['report']}\nnext: " + "\n      ".join(said["next"]))

@@ -70,7 +70,7 @@ OPTIONS: Final = (
     TrainingOption("lr", float, "largest learning rate of the backbone", open_low=True),
     TrainingOption("head_lr", float, "that of attention, pooling, projection and head", open_low=True),
     TrainingOption("proxy_lr", float, "that of the losses' proxies", open_low=True),
-    TrainingOption("weight_decay", float, "of matrices and kernels"),
+    TrainingOption("weight_decay", float, "of matrices and kernels; adam adds it to the gradient"),
     TrainingOption("layer_decay", float, "learning rate of a layer over that of the next", high=1, open_low=True),
     TrainingOption("schedule", str, "how learning rates fall", values=("cosine", "onecycle", "cyclic", "constant")),
     TrainingOption("warmup", float, "share of the steps over which they rise", high=0.9),
@@ -152,13 +152,18 @@ def shown(value: Any) -> str:
 
 def usual(field: str) -> str:
     """What stands when an option is not given, as its help says."""
-    if field == "pooling":
-        return f"{_DEFAULTS[field]}; native for a transformer"
+    if field in _ELSE:
+        return f"{shown(_DEFAULTS[field])}; {_ELSE[field]}"
     return "chosen" if field in CHOSEN else shown(_DEFAULTS[field])
 
 
 _SAMPLE: Final = Recipe("", 0, 0)
 _DEFAULTS: Final[dict[str, Any]] = {**vars(_SAMPLE), **vars(Augmentation())}
+_ELSE: Final = {
+    "pooling": "native for a transformer, unless its attention is cbam or parts",
+    "weight_decay": "0 for adam",
+}
+"""Field → what stands instead of its usual value, and when."""
 
 
 def _option(row: TrainingOption) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

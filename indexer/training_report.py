@@ -10,7 +10,7 @@ from indexer.report_frame import framed
 from indexer.report_pictures import Album, Picture
 from indexer.report_style import STYLE
 from indexer.report_words import command, count, data, label, percent, text, value
-from indexer.training_account import Account
+from indexer.training_account import SCORES, Account, Measure, chosen_by, deciding
 from indexer.training_charts import CURVE_STYLE, HUES, Series, curves_chart
 from indexer.training_options import shown
 from retrieval.choosing import USUAL, Choice
@@ -18,11 +18,15 @@ from retrieval.choosing import USUAL, Choice
 MAX_CONFUSIONS: Final = 40
 MAX_REFUSED: Final = 100
 _OPEN: Final = 12  # the others are folded away
-_SCORES: Final = (("recall_at_1", "Recall@1"), ("knn", "kNN vote"), ("head", "head"), ("map_at_r", "MAP@R"))
+_MEANT: Final = {
+    "recall_at_1": "the share of held-out images whose nearest image is of their class",
+    "knn": "the share of held-out images whose class is named right by the vote of the nearest training images",
+    "head": "the share of held-out images whose class is named right by the classifier head",
+}
 _FILES: Final = (
     ("model.json", "architecture, preprocessing, recipe and provenance of the embedder"),
     ("weights.safetensors", "its weights"),
-    ("training/metrics.csv", "an epoch a row: losses, learning rate, speed, validation"),
+    ("training/metrics.csv", "an epoch a row: losses, learning rate, speed, and the validation if there was one"),
     ("training/recipe.json", "every choice with its reason"),
     ("training/last.ckpt", "what the same command goes on from; not needed once it has ended"),
 )
@@ -48,7 +52,9 @@ def training_page(account: Account, picture: Picture) -> str:
         ("refused", "Refused pictures", lambda: _refused(account.refused)),
         ("repeat", "How to repeat it", lambda: _repeat(account)),
     ]
-    return framed(f"{account.source} – training", STYLE + CURVE_STYLE, _head(account), parts)
+    return framed(
+        f"{account.embedder.get('backbone')} trained on {account.source}", STYLE + CURVE_STYLE, _head(account), parts
+    )
 
 
 def took(seconds: float) -> str:
@@ -64,8 +70,8 @@ def took(seconds: float) -> str:
 def _head(account: Account) -> str:
     return (
         '<header><p class="brand">lookalike <span>training</span></p>'
-        f'<h1>{data(account.source)}</h1><p class="protocol">{data(account.embedder.get("backbone"))}, trained on '
-        f"{_of_classes(account)}</p>{_leading(account)}</header>"
+        f"<h1>{data(account.embedder.get('backbone'))} trained on {data(account.source)}</h1>"
+        f'<p class="protocol">{_of_classes(account)}</p>{_leading(account)}</header>'
     )
 
 
@@ -75,15 +81,17 @@ def _of_classes(account: Account) -> str:
 
 
 def _leading(account: Account) -> str:
-    first = ("Recall@1", "–", "nothing was held out to validate on")
+    first = ("validation", "none", "nothing was held out to validate on")
+    kept, speed, time = "the last one is kept", "in training", "interruptions left out"
     if account.best is not None:
-        held = f"on {count(account.held_out, 'image')} held out"
-        first = ("Recall@1", f"{percent(account.best.recall_at_1)}&nbsp;%", held)
+        first = _headline(account)
+        kept = f"epoch {account.best_epoch:,}, the best, is kept"
+        speed, time = "in training, without validation", "validation included"
     cells = [
         first,
-        ("epochs", f"{len(account.rows):,}", f"the one kept is {account.best_epoch:,}"),
-        ("images/s", f"{account.images_per_second:,.0f}", "in training, without validation"),
-        ("took", took(account.seconds), "validation included"),
+        ("epochs", f"{len(account.rows):,}", kept),
+        ("images/s", f"{account.images_per_second:,.0f}", speed),
+        ("took", took(account.seconds), time),
     ]
     told = "".join(
         f"<div><dt>{name}</dt><dd><strong>{number}</strong> <span>{note}</span></dd></div>"
@@ -92,33 +100,78 @@ def _leading(account: Account) -> str:
     return f'<dl class="leading">{told}</dl>'
 
 
+def _headline(account: Account) -> tuple[str, str, str]:
+    """Tell Recall@1, how sure it is, and beside it what chose the epoch."""
+    first, chose = _first_and_choosing(account)
+    chosen = "it chose the epoch"
+    if chose is not first:
+        chosen = f"the epoch was chosen by {chosen_by(vars(account.best))}: {chose.name} {chose.told}"
+    sure = ", ".join(filter(None, (first.interval("–"), f"on {count(first.of, 'image')} held out")))
+    return first.name, _unbroken(first.told), _unbroken(f"{sure}; {chosen}")
+
+
+def _first_and_choosing(account: Account) -> tuple[Measure, Measure]:
+    """Give Recall@1, and the figure that chose the epoch, which may be the same."""
+    found = {one.field: one for one in account.measures}
+    return found["recall_at_1"], found[deciding(vars(account.best))]
+
+
+def _unbroken(told: str) -> str:
+    return told.replace(" %", "&nbsp;%")
+
+
 def _trained(account: Account) -> str:
     card = account.embedder
     rows = [(text(key).replace("_", " "), value(given)) for key, given in card.items() if key != "digest"]
     rows.append(("digest", f"<code>{value(card['digest'])}</code>"))
-    on = [
-        ("trained on", _of_classes(account)),
-        ("validated on", f"{count(account.held_out, 'image')}: {text(account.held_by)}"),
-        ("searched", _searched(account)),
-        ("refused", f"{count(len(account.refused), 'image')} that could not be used"),
-    ]
-    best = account.best
-    if best is not None:
-        shares = [(name, getattr(best, field)) for field, name in _SCORES]
-        on += [(name, f"{percent(share)} %") for name, share in shares if share is not None]
-    if best is not None and best.head is not None:
-        on.append(("names classes better", "the head" if best.classifier == "head" else "the vote of neighbours"))
+    on = [("trained on", _of_classes(account))]
+    if account.best is None:
+        on.append(("validated on", text(account.held_by)))
+    else:
+        on += [
+            ("validated on", f"{count(account.held_out, 'image')}: {text(account.held_by)}"),
+            ("searched", _searched(account)),
+        ]
+    alone = account.held_out - account.measured
+    if account.best is not None and alone > 0:
+        what = count(alone, "held-out image has", "held-out images have")
+        on.append(("not searched for", f"{what} no other image of the class to find"))
+    on.append(("refused", f"{count(len(account.refused), 'image')} that could not be used"))
+    on += [(one.name, ", ".join(filter(None, (one.told, one.interval("–"))))) for one in account.measures]
+    if account.best is not None and account.best.head is not None:
+        on.append(
+            ("names classes better", "the head" if account.best.classifier == "head" else "the vote of neighbours")
+        )
     return (
-        "<p>The figures are of the epoch that is kept, on images that were not trained on. They chose that epoch, so "
-        "they flatter it a little: the number to publish is that of a test set, by <code>lookalike evaluate</code>.</p>"
+        f"{_worth(account)}"
         f'<div class="cards"><div><h3>Embedder</h3>{_list(rows)}</div><div><h3>Images</h3>{_list(on)}</div></div>'
     )
 
 
+def _worth(account: Account) -> str:
+    """Say what chose the epoch, and what the figures are worth."""
+    if account.best is None:
+        return (
+            "<p>Nothing was held out, so no epoch is known to be better than another: the last one is kept. How good "
+            "it is, <code>lookalike evaluate</code> tells on images with labels that were not trained on.</p>"
+        )
+    _, chose = _first_and_choosing(account)
+    which = chosen_by(vars(account.best))
+    here = f", here the {chose.name}" if which.startswith("the better") else ""
+    return (
+        f"<p>The epoch was chosen by {which}{here}: {_MEANT[chose.field]}. Between epochs even in this, "
+        "MAP@R chose.</p>"
+        "<p>The figures are of the epoch that is kept, on images that were not trained on. They chose that epoch, so "
+        "they flatter it a little: the number to publish is that of a test set, by <code>lookalike evaluate</code>. "
+        "Intervals take each image for itself; images of one class are often right or wrong together, and then they "
+        "are too narrow.</p>"
+    )
+
+
 def _searched(account: Account) -> str:
-    if not account.held_out:
-        return "nothing"
     if account.by == "classes":
+        if not account.classes:
+            return "among the other held-out images"
         return "among the other held-out images: their classes were not trained on"
     return "among training images, up to 20 of each class"
 
@@ -128,8 +181,12 @@ def _list(rows: Sequence[tuple[str, str]], kind: str = "facts-list") -> str:
 
 
 def _choices(choices: Sequence[Choice]) -> str:
-    told = [choice for choice in choices if choice.why != USUAL]
-    rest = [choice for choice in choices if choice.why == USUAL]
+    # What was trained leads, also where it is what is always trained.
+    told = sorted(
+        (choice for choice in choices if choice.why != USUAL or choice.field == "backbone"),
+        key=lambda choice: choice.field != "backbone",
+    )
+    rest = [choice for choice in choices if choice not in told]
     usual = ""
     if rest:
         usual = (
@@ -177,7 +234,7 @@ def _curves(account: Account) -> str:
         ]
     drawn = [_titled("Loss", curves_chart("loss", "Loss by epoch", losses, epochs=epochs, write=_number, floor=0.0))]
     shares = []
-    for field, name in _SCORES:
+    for field, name in SCORES:
         points = [(row.epoch, getattr(row.score, field)) for row in rows if row.score is not None]
         if points and all(share is not None for _, share in points):
             shares.append(Series(name, points))
@@ -215,7 +272,7 @@ def _number(number: float) -> str:
 
 
 def _epochs(account: Account, names: Sequence[str]) -> str:
-    scored = [(field, name) for field, name in _SCORES if any(_score(row, field) for row in account.rows)]
+    scored = [(field, name) for field, name in SCORES if any(_score(row, field) for row in account.rows)]
     rows = [
         (
             f"{row.epoch:,}",
@@ -239,8 +296,9 @@ def _score(row: object, field: str) -> str:
 
 
 def _confusions(account: Account, album: Album) -> str:
-    if not account.held_out:
-        return '<p class="none">Nothing was held out, so none is known.</p>'
+    if account.best is None:
+        why = "Nothing was held out" if account.classes else "Training was without labels, and nothing was held out"
+        return f'<p class="none">{why}, so none is known.</p>'
     if not account.confusions:
         return '<p class="none">No held-out image has a nearest image of another class.</p>'
     items = []
@@ -261,14 +319,15 @@ def _confusions(account: Account, album: Album) -> str:
     more = ""
     if len(items) > _OPEN:
         more = (
-            f"<details><summary>{len(items) - _OPEN:,} more confusions</summary>"
+            f"<details><summary>{count(len(items) - _OPEN, 'more confusion')}</summary>"
             f'<ol class="pairs" start="{_OPEN + 1}">{"".join(items[_OPEN:])}</ol></details>'
         )
-    return (
-        f"<p>Held-out images, left, whose nearest image, right, is of another class: the {len(items):,} most similar. "
-        "What looks the same to you too is often a wrong label.</p>"
-        f"{first}{more}"
+    which = (
+        "The held-out image, left, whose nearest image, right, is of another class."
+        if len(items) == 1
+        else f"Held-out images, left, whose nearest image, right, is of another class: the {len(items):,} most similar."
     )
+    return f"<p>{which} What looks the same to you too is often a wrong label.</p>{first}{more}"
 
 
 def _refused(refused: Sequence[tuple[str, str]]) -> str:

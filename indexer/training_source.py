@@ -20,6 +20,7 @@ from retrieval.held_out import CLASSES, IMAGES, check_labels, hold_out
 
 if TYPE_CHECKING:
     from retrieval.lesson import Lesson
+    from retrieval.manifest import Manifest
 
 NONE: Final = "none"
 NOTHING: Final = "nothing is held out, and the last epoch is kept"
@@ -191,8 +192,7 @@ def _of_source(
     refused += zip(*(manifest.rejected.column(name).to_pylist() for name in ("uri", "reason")), strict=True)
     if refused:
         notice(f"{count(len(refused), 'input')} of {asked.source} cannot be used; the report says why")
-    rows = _table_rows(manifest.table, manifest.root)
-    splits = _splits(manifest.table)
+    rows, splits = _read(manifest, asked.source, notice)
     _check_splits(splits, asked.source)
     tested = sum(split in TEST for split in splits)
     if tested:
@@ -217,7 +217,7 @@ def _validation_source(asked: Asked, notice: Callable[[str], object]) -> tuple[_
     manifest = read_source(asked.validate, reading)
     if manifest.rejected.num_rows:
         notice(f"{count(manifest.rejected.num_rows, 'input')} of {asked.validate} cannot be used")
-    rows, splits = _table_rows(manifest.table, manifest.root), _splits(manifest.table)
+    rows, splits = _read(manifest, asked.validate, notice)
     validating = sum(split in VALIDATION for split in splits)
     if validating:
         others = len(splits) - validating
@@ -242,10 +242,32 @@ def _table_rows(table: pa.Table, root: Path) -> _Rows:
     return _Rows(root, ids, uris, labels)
 
 
-def _splits(table: pa.Table) -> list[str]:
-    if "split" not in table.column_names:
-        return [""] * table.num_rows
-    return [(split or "").strip().lower() for split in table.column("split").to_pylist()]
+def _read(manifest: Manifest, source: Path, notice: Callable[[str], object]) -> tuple[_Rows, list[str]]:
+    """Rows of a source and the split that each is of, "" where none is said: by its column, or by its folders."""
+    rows, table = _table_rows(manifest.table, manifest.root), manifest.table
+    if "split" in table.column_names:
+        return rows, [(split or "").strip().lower() for split in table.column("split").to_pylist()]
+    if not source.is_dir():
+        return rows, [""] * len(rows.ids)
+    heads = [(label or "").partition("/") for label in rows.labels]
+    splits = [head.lower() if rest else "" for head, _, rest in heads]
+    if sum(any(split in kind for split in splits) for kind in (TRAIN, VALIDATION, TEST)) < 2:
+        return rows, [""] * len(rows.ids)
+    names = sorted({head for head, _, _ in heads if head})
+    others = [name for name in names if name.lower() not in TRAIN | VALIDATION | TEST]
+    if others or not all(rest for head, _, rest in heads if head):
+        which = f"{printable(others[0])!r} is none" if others else "some of them hold pictures without a class"
+        raise InputError(
+            f"the folders of {source} are splits, such as {_one_of(names)!r}, but {which}: give the folder to train "
+            "on, and the one to validate on by --validate"
+        )
+    told = ", ".join(map(printable, names))
+    notice(f"{told} in {source} are taken for its splits, and the folders below them for classes")
+    return replace(rows, labels=[rest or None for _, _, rest in heads]), splits
+
+
+def _one_of(names: Sequence[str]) -> str:
+    return next(name for name in names if name.lower() in TRAIN | VALIDATION | TEST)
 
 
 def _check_splits(splits: Sequence[str], source: Path) -> None:

@@ -6,29 +6,40 @@ installed package that carries them (``BUNDLED``, no network), or from the hub t
 
 from __future__ import annotations
 
+import contextlib
+import difflib
 import hashlib
 import importlib.util
 import json
+import logging
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+import huggingface_hub
 import numpy as np
 import safetensors
 import safetensors.torch
 import timm
 import torch
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.utils import logging as hub_logging
 from timm.data.config import resolve_model_data_config
 from timm.data.transforms_factory import create_transform
+from timm.layers.norm_act import convert_sync_batchnorm
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
 from retrieval.errors import EmbedderError, InputError
 
+Model = TypeVar("Model", bound=torch.nn.Module)
+
 DEFAULT_BACKBONE: Final = "tf_efficientnet_lite0"
+HUB_ANSWERS_IN: Final = 10.0
+"""Seconds that the hub has for its first answer."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +154,25 @@ class Preprocessing:
         return cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
 
 
+def check_backbone(name: str) -> None:
+    """Refuse a name that timm does not know, without building anything.
+
+    Args:
+        name: timm's, with or without a pre-training tag.
+
+    Raises:
+        InputError: timm knows no such model; the message names the one that is most alike.
+    """
+    if not timm.is_model(name.split(".")[0]):
+        raise InputError(f"timm has no backbone named {name!r}{_alike(name.split('.')[0])}")
+
+
+def _alike(name: str) -> str:
+    # One whose weights are at hand comes first, but only where it is very like what was written.
+    near = difflib.get_close_matches(name, BUNDLED, 1, 0.85) or difflib.get_close_matches(name, timm.list_models(), 1)
+    return f" (did you mean {near[0]}?)" if near else ": timm.list_models() lists those it has"
+
+
 def build_backbone(name: str, **options: Any) -> torch.nn.Module:
     """Build a timm model without weights and without classifier, ready for inference.
 
@@ -153,10 +183,7 @@ def build_backbone(name: str, **options: Any) -> torch.nn.Module:
     Raises:
         InputError: timm knows no such model.
     """
-    if not timm.is_model(name.split(".")[0]):
-        near = timm.list_models(f"*{name.split('.')[0][:8]}*")[:5]
-        hint = f"; did you mean {', '.join(near)}?" if near else ""
-        raise InputError(f"timm has no backbone named {name!r}{hint} (timm.list_models() lists them all)")
+    check_backbone(name)
     try:
         model: torch.nn.Module = timm.create_model(name, pretrained=False, num_classes=0, **options)
     except (RuntimeError, ValueError) as error:
@@ -182,10 +209,10 @@ def load_backbone(name: str, *, weights: Path | None = None) -> tuple[torch.nn.M
     model = build_backbone(name)
     if weights is not None:
         source = f"file {weights.name}"
-        _fill(model, _read_safetensors(weights), f"{weights}")
+        _fill(model, name, _read_safetensors(weights), f"{weights}")
     elif (bundled := BUNDLED.get(name)) and importlib.util.find_spec(bundled.package):
         source = f"package {bundled.distribution}"
-        _fill(model, _read_bundled(name, bundled), bundled.distribution)
+        _fill(model, name, _read_bundled(name, bundled), bundled.distribution)
     else:
         source = "hub"
         model = _from_hub(name)
@@ -210,17 +237,53 @@ def load_backbone(name: str, *, weights: Path | None = None) -> tuple[torch.nn.M
 
 
 def _from_hub(name: str) -> torch.nn.Module:
-    try:
-        model: torch.nn.Module = timm.create_model(name, pretrained=True, num_classes=0)
-    except Exception as error:  # the hub's client raises of everything when there is no network
-        known = BUNDLED.get(name)
-        local = "pass a local file with --weights FILE.safetensors"
-        how = f"install the package {known.distribution}" if known else local
-        raise EmbedderError(
-            f"the pretrained weights of {name} could not be fetched ({type(error).__name__}); "
-            f"connect to the network, or {how}"
-        ) from error
+    config = timm.models.get_pretrained_cfg(name)
+    own = "give a local safetensors file with --weights FILE"
+    if config is None or not config.has_weights:
+        raise EmbedderError(f"timm has no pretrained weights of {name}: {own}")
+    known = BUNDLED.get(name)
+    how = f"install the package {known.distribution}, or {own}" if known else own
+    where = f"{huggingface_hub.constants.ENDPOINT}/{config.hf_hub_id}" if config.hf_hub_id else config.url
+    failed = f"the pretrained weights of {name} could not be fetched from {where}"
+    with _quiet_hub():
+        if config.hf_hub_id and not _in_reach(config.hf_hub_id, config.hf_hub_filename):
+            raise EmbedderError(f"{failed}, which does not answer: connect to the network, or {how}")
+        try:
+            model: torch.nn.Module = timm.create_model(name, pretrained=True, num_classes=0)
+        except Exception as error:  # the hub's client raises of everything
+            said = str(error).strip().partition("\n")[0].rstrip(".") or "no reason was given"
+            raise EmbedderError(f"{failed} ({said}): try again later, or {how}") from error
     return model.eval().requires_grad_(False)
+
+
+def _in_reach(repository: str, file: str | None) -> bool:
+    """Say whether weights are in the hub's cache here, or the hub answers.
+
+    Its client tries again for most of a minute for each file name that timm tries, and has no setting for that; asked
+    for a file's metadata, it tries once.
+    """
+    repository = repository.partition("@")[0]
+    names = [file] if file else ["model.safetensors", "pytorch_model.bin"]
+    if any(isinstance(huggingface_hub.try_to_load_from_cache(repository, name), str) for name in names):
+        return True
+    try:
+        huggingface_hub.get_hf_file_metadata(huggingface_hub.hf_hub_url(repository, names[0]), timeout=HUB_ANSWERS_IN)
+    except HfHubHTTPError:  # an answer, though not the one that was hoped for: timm's own attempt says what it means
+        return True
+    except Exception:  # which ones depends on the client's version, and on what lies between here and the hub
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _quiet_hub() -> Iterator[None]:
+    """Keep the hub's client from writing log lines; what went wrong is told in a sentence."""
+    before = hub_logging.get_verbosity()
+    hub_logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        hub_logging.set_verbosity(before)
 
 
 def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
@@ -257,18 +320,26 @@ def _read_bundled(name: str, bundled: BundledWeights) -> dict[str, torch.Tensor]
     return dict(zip(ours, theirs.values(), strict=True))
 
 
-def _fill(model: torch.nn.Module, state: dict[str, torch.Tensor], where: str) -> None:
+def _fill(model: torch.nn.Module, name: str, state: dict[str, torch.Tensor], where: str) -> None:
     wanted = model.state_dict()
-    missing = [name for name in wanted if name not in state and not name.endswith("num_batches_tracked")]
-    wrong = [name for name in wanted if name in state and state[name].shape != wanted[name].shape]
+    needed = [key for key in wanted if not key.endswith("num_batches_tracked")]
+    missing = [key for key in needed if key not in state]
+    wrong = [key for key in wanted if key in state and state[key].shape != wanted[key].shape]
     if missing or wrong:
         example = (missing or wrong)[0]
         raise EmbedderError(
-            f"the weights in {where} do not fit the backbone: {len(missing)} tensors missing, "
-            f"{len(wrong)} of another shape (first: {example})"
+            f"the weights in {where} do not fit the backbone {name}: they lack {len(missing):,} of its "
+            f"{len(needed):,} tensors and have {len(wrong):,} in another shape (the first is {example}); name the "
+            "backbone that they are of with --backbone, or give others with --weights"
         )
     # The classifier is left behind on purpose; everything else was checked above.
-    model.load_state_dict({name: state[name] for name in wanted if name in state}, strict=False)
+    model.load_state_dict({key: state[key] for key in wanted if key in state}, strict=False)
+
+
+def synchronised(model: Model) -> Model:
+    """Let every BatchNorm see the batches of all processes; torch's own way loses the activations in timm's."""
+    converted: Model = convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+    return converted
 
 
 def layers_of(backbone: torch.nn.Module) -> tuple[dict[str, int], int]:

@@ -55,6 +55,11 @@ GROUPED: Final = COMPARING | {"proxy_anchor"}
 """Losses that are better off with several."""
 WITH_HEAD: Final = frozenset({"ce"})
 WITHOUT_LABELS: Final = "ntxent"
+AVERAGED: Final = {
+    "cbam": "cbam changes the patches, and native pooling may read only the class token",
+    "parts": "parts pools by itself, and native pooling would have nothing left to do",
+}
+"""Attention that native pooling does not go with → why."""
 
 
 @dataclass(frozen=True)
@@ -189,18 +194,20 @@ def choose(
         made[name] = asked.get(name, (value, why))
         return made[name][0]
 
-    loss = settle("loss", *_loss(counts, asked.get("batch", (None, ""))[0]))
+    loss = settle("loss", *_loss(counts, {name: value for name, (value, _) in asked.items()}))
     names = set(re.findall("[a-z_]+", str(loss)))
     settle("head", *_head(names))
     per_class = settle("per_class", *_per_class(names, counts, asked.get("batch", (None, ""))[0]))
     settle("batch", *_batch(per_class, counts))
     if transformer:
-        settle("pooling", "native", "as the transformer was pretrained")
+        settle("pooling", *_pooling(asked.get("attention", ("none", ""))[0]))
     settle("dim", 512, "long enough for thousands of classes, and 1 KB an image")
     image_size = settle("image_size", native_size, "what the backbone was pretrained at")
     settle("train_size", *_train_size(image_size, transformer))
     rate = (TRANSFORMER_LR, "for a transformer") if transformer else (CNN_LR, "for a convolutional network")
     settle("lr", *rate)
+    if asked.get("optimizer", ("", ""))[0] == "adam":
+        settle("weight_decay", 0.0, "adam adds decay to the gradient, where AdamW's would erase the weights")
     settle("epochs", *_epochs(counts, device.partition(":")[0], budget))
     recipe, choices = _filled(made, asked)
     return recipe, choices
@@ -236,14 +243,33 @@ def _filled(made: Mapping[str, tuple[Any, str]], asked: Mapping[str, tuple[Any, 
     return recipe, choices
 
 
-def _loss(counts: Counts, batch: int | None) -> tuple[str, str]:
+def _loss(counts: Counts, asked: Mapping[str, Any]) -> tuple[str, str]:
+    """Choose a loss that goes with the head, the batches and the mixing that were asked for."""
     if not counts.classes:
         return WITHOUT_LABELS, "there are no labels, so it learns which pictures are views of one"
-    if counts.median >= FEW_A_CLASS and batch is not None and not _groups(batch, 4):
-        return "proxy_anchor+ce", f"a batch of {batch} cannot be parted into classes, and it needs no pairs"
-    if counts.median >= FEW_A_CLASS:
-        return "multi_similarity+ce", f"half of the classes have {counts.median:g} pictures or more"
-    return "softmax", f"half of the classes have {counts.median:g} pictures or fewer, too few to compare pairs"
+    head, batch = asked.get("head"), asked.get("batch")
+    if counts.median < FEW_A_CLASS:
+        few = f"half of the classes have {counts.median:g} pictures or fewer, too few to compare pairs"
+        # Nothing else trains a head.
+        return ("softmax", few) if head in (None, "none") else ("softmax+ce", f"{few}; the head learns with ce")
+    if asked.get("mixup") or asked.get("cutmix"):
+        mixed = "mixing makes pictures of two classes, which pairs cannot use"
+        return ("softmax", f"{mixed}, and there is no head for ce") if head == "none" else ("ce", mixed)
+    beside, headless = ("", "; there is no head for ce") if head == "none" else ("+ce", "")
+    if asked.get("per_class") == 1:
+        return f"proxy_anchor{beside}", f"a batch may hold one picture of a class, and it needs no pairs{headless}"
+    if batch is not None and not _groups(batch, 4):
+        return (
+            f"proxy_anchor{beside}",
+            f"a batch of {batch} cannot be parted into classes, and it needs no pairs{headless}",
+        )
+    return f"multi_similarity{beside}", f"half of the classes have {counts.median:g} pictures or more{headless}"
+
+
+def _pooling(attention: str) -> tuple[str, str]:
+    if attention in AVERAGED:
+        return "average", AVERAGED[attention]
+    return "native", "as the transformer was pretrained"
 
 
 def _head(names: set[str]) -> tuple[str, str]:

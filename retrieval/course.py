@@ -81,6 +81,7 @@ class Course:
         seconds: that earlier parts of the run took.
         pictures: that are trained on.
         refused: uri and reason of those that cannot be used.
+        unread: places among the training pictures of those that could not be read when they were to be shown.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -91,6 +92,7 @@ class Course:
     seconds: float = 0.0
     pictures: int = 0
     refused: list[tuple[str, str]] = field(default_factory=list)
+    unread: list[int] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Give it as plain values and tensors."""
@@ -103,6 +105,7 @@ class Course:
             "seconds": self.seconds,
             "pictures": self.pictures,
             "refused": self.refused,
+            "unread": self.unread,
         }
 
     @classmethod
@@ -118,4 +121,5 @@ class Course:
             seconds=values["seconds"],
             pictures=values["pictures"],
             refused=values["refused"],
+            unread=values["unread"],
         )

@@ -17,6 +17,7 @@ from lightning.pytorch.plugins.io import CheckpointIO
 from retrieval.course import Course, Row, Step
 from retrieval.errors import DamagedError, EmbedderError
 from retrieval.fitting import advice
+from retrieval.processes import gathered
 from retrieval.recipe import Recipe
 from retrieval.validation import Confusion, Score
 
@@ -96,7 +97,9 @@ class Keeper(Checkpoint):
         every: int,
         progress: Callable[[Step], object],
         on_row: Callable[[Row], object],
+        notice: Callable[[str], object],
         deadline: float | None,
+        validation: float,
     ) -> None:
         """Prepare.
 
@@ -109,11 +112,14 @@ class Keeper(Checkpoint):
             every: epochs between two validations.
             progress: called after each step.
             on_row: called after each epoch.
-            deadline: by ``time.monotonic``, after which no epoch begins; None: none.
+            notice: told in a sentence when the deadline ends the run before its last epoch.
+            deadline: by ``time.monotonic``, when the run shall have ended, its last validation too; None: none.
+            validation: seconds that a validation is expected to take; what one took is believed from then on.
         """
         self.course, self._recipe, self._path, self._stopped = Course(), recipe, path, False
         self._validate, self._every = validate, every
-        self._progress, self._on_row, self._deadline = progress, on_row, deadline
+        self._progress, self._on_row, self._notice = progress, on_row, notice
+        self._deadline, self._validation = deadline, validation
         self._identity, self._asked = identity, asked
         self._began = self._epoch_began = time.monotonic()
         self._images = 0
@@ -142,13 +148,18 @@ class Keeper(Checkpoint):
         took, epoch = time.monotonic() - self._epoch_began, trainer.current_epoch + 1
         if not all(bool(torch.isfinite(parameter).all()) for parameter in pl_module.parameters()):
             raise EmbedderError(f"weights are no numbers any more after epoch {epoch}: {advice(self._recipe)}")
-        late = self._deadline is not None and time.monotonic() + took > self._deadline
+        due = self._validate is not None and epoch % self._every == 0
+        # Another epoch begins only if a validation has its time after it, as well as the one that is due now.
+        ahead = took + self._validation * (2 if due else 1)
+        late = self._deadline is not None and time.monotonic() + ahead > self._deadline
         late = trainer.strategy.reduce_boolean_decision(late, all=False)
         last = epoch == self._recipe.epochs or late
         score = None
-        if self._validate is not None and (last or epoch % self._every == 0):
+        if self._validate is not None and (last or due):
             pl_module.judged.eval()
+            began = time.monotonic()
             score, confusions = self._validate(pl_module.judged)
+            self._validation = time.monotonic() - began
             if self.course.best is None or score.merit >= self.course.best.merit:
                 self._keep(pl_module, score, epoch)
                 self.course.confusions = confusions
@@ -166,10 +177,16 @@ class Keeper(Checkpoint):
             score=score,
         )
         self.course.rows.append(row)
+        self.course.unread = sorted({*self.course.unread, *(at for some in gathered(pl_module.unread) for at in some)})
         self._stopped = late or self._tired()
         trainer.save_checkpoint(self._path)
         if trainer.is_global_zero:
             self._on_row(row)
+            if late and epoch < self._recipe.epochs:
+                self._notice(
+                    f"the budget ends the run after epoch {epoch} of {self._recipe.epochs}, before the schedule of its "
+                    f"learning rates is over: a longer --budget, or --epochs {epoch}, lets it come to its end"
+                )
         if score is not None:
             self._progress(replace(self._step, score=score))
         trainer.should_stop = self._stopped

@@ -110,10 +110,10 @@ def held_out_of(
         [examples.labels[at] for at in chosen],
     )
     store = store_of(some, preprocessing)
-    refused = dict(store.refused)
+    refused = dict(store.unusable(range(len(chosen))))
     kept = [at for at in range(len(chosen)) if at not in refused]
     if n and not kept:
-        first = store.refused[0]
+        first = next(iter(refused.items()))
         raise InputError(
             f"not one of the {n:,} pictures held out for validation can be used "
             f"(the first, {some.uris[first[0]]}: {first[1]})"
@@ -124,7 +124,7 @@ def held_out_of(
     pictures = Pictures(
         [some.ids[at] for at in kept], [some.labels[at] for at in kept], lambda place: prepare(store[kept[place]])
     )
-    return pictures, [(some.uris[at], reason) for at, reason in store.refused]
+    return pictures, [(some.uris[at], reason) for at, reason in refused.items()]
 
 
 def gallery_of(train: Examples, store: PictureStore, places: Sequence[int], preprocessing: Preprocessing) -> Pictures:
@@ -134,6 +134,8 @@ def gallery_of(train: Examples, store: PictureStore, places: Sequence[int], prep
         members.setdefault(train.labels[at], []).append(at)
     of_each = max(1, min(GALLERY_PER_CLASS, MOST_SEARCHED // len(members)))
     chosen = [of_class[at] for of_class in members.values() for at in _spread(len(of_class), of_each)]
+    without = {place for place, _ in store.unusable(chosen)}
+    chosen = [place for place in chosen if place not in without]
     prepare = preprocessing.preparation()
     return Pictures(
         [train.ids[at] for at in chosen],

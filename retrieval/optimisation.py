@@ -80,7 +80,9 @@ def _cosine(share: float) -> float:
 
 
 def _triangles(share: float) -> float:
-    return 1.0 - abs(2.0 * (share * CYCLES % 1.0) - 1.0)
+    # From the top of the first one, which the warm-up has climbed, to the foot of the last.
+    place = 0.5 + share * (CYCLES - 0.5)
+    return 1.0 - abs(2.0 * (place % 1.0) - 1.0)
 
 
 CYCLES: Final = 4
@@ -89,7 +91,7 @@ SCHEDULES: Final[dict[str, Callable[[float], float]]] = {
     "cosine": _cosine,
     # Smith & Topin, arXiv 1708.07120: up for 30 % of the steps, then down
     "onecycle": lambda share: _cosine(1.0 - share / 0.3) if share < 0.3 else _cosine((share - 0.3) / 0.7),
-    # Smith, WACV 2017: four triangles
+    # Smith, WACV 2017: four triangles, the first way up being the warm-up
     "cyclic": _triangles,
     "constant": lambda share: 1.0,
 }

@@ -103,6 +103,23 @@ class PictureStore:
         except ImageError as error:
             raise ImageError(f"the picture {uri} cannot be used: {error}") from error
 
+    def unusable(self, places: Sequence[int]) -> list[tuple[int, str]]:
+        """Place and reason of those of some pictures that cannot be used; what is not kept is read and decoded."""
+        if self.in_memory:
+            known = dict(self.refused)
+            return [(place, known[place]) for place in places if place in known]
+
+        def reason(place: int) -> str | None:
+            try:
+                self._picture(self._source.read(self._uris[place]))
+            except ImageError as error:
+                return str(error)
+            return None
+
+        with ThreadPoolExecutor(cores(), thread_name_prefix="decode") as pool:
+            found = zip(places, pool.map(reason, places), strict=True)
+            return [(place, why) for place, why in found if why is not None]
+
     def fill(
         self, *, threads: int | None = None, progress: Callable[[int, int, int], object] = lambda *_: None
     ) -> PictureStore:

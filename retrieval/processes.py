@@ -40,6 +40,11 @@ def in_parts(n: int, work: Callable[[np.ndarray], Part]) -> list[tuple[np.ndarra
     return parts
 
 
+def gathered(mine: Part) -> list[Part]:
+    """Give what each process has to all of them, in the order of their ranks; it must be picklable."""
+    return [part for _, part in in_parts(0, lambda _: mine)]
+
+
 def own_device(device: str) -> str:
     """Name this process's GPU where every process has one: "cuda" and "auto" become "cuda:N" by its local rank."""
     if _distributed() is None or device not in ("cuda", "auto"):

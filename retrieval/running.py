@@ -93,7 +93,6 @@ def trainer_of(
         devices=[device.index or 0] if cuda and world == 1 else local,
         num_nodes=max(1, world // local),
         strategy="ddp" if world > 1 else "auto",
-        sync_batchnorm=cuda and world > 1 and recipe.batchnorm == "trained",
         max_epochs=recipe.epochs if steps < 0 else -1,
         max_steps=steps,
         precision=precision,  # type: ignore[arg-type]

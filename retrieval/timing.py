@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+import torch
 
 from retrieval.errors import InputError
 from retrieval.feeding import Feed, size_of
@@ -14,51 +17,110 @@ from retrieval.keeping import WARM, Clock
 from retrieval.recipe import Recipe
 
 STEPS: Final = 4
+MADE: Final = 3
+"""Batches that are made to see how long one takes."""
 MARGIN: Final = 0.92
 VALIDATION_SHARE: Final = 0.1
+EMBEDDING: Final = 1 / 3
+"""What computing a picture's embedding costs, as a share of a training step on it."""
 
 
-def seconds_a_step(run: Callable[[Clock, int], object], feed: Feed, recipe: Recipe) -> Callable[[int], float]:
+@dataclass(frozen=True)
+class Costs:
+    """What the parts of a run take.
+
+    Attributes:
+        step: image size → seconds a training step, its batch included where that takes longer.
+        picture: seconds a picture of a validation.
+    """
+
+    step: Callable[[int], float]
+    picture: float
+
+
+def measure(
+    run: Callable[[Clock, int], object],
+    feed: Feed,
+    recipe: Recipe,
+    *,
+    workers: int,
+    now: Callable[[], float] = time.monotonic,
+) -> Costs:
     """Measure what steps of a run cost, as they are: batches, augmentation, precision, optimizer and all.
 
     Args:
         run: trains a copy of the network some steps long with a clock.
         feed: gives the batches.
         recipe: of the run.
+        workers: processes that make batches; 0: this one does, between the steps.
+        now: the time in seconds.
 
     Returns:
-        Image size → seconds a step; sizes between the smallest and the largest by the number of their pixels.
+        The costs; those of sizes between the smallest and the largest by the number of their pixels.
     """
     known = {}
-    for size in {size_of(recipe, 0), recipe.train_size}:
+    for size in sorted({size_of(recipe, 0), recipe.train_size}):
         clock = Clock()
         feed.trial = size
+        made = _making(feed, workers, now)
         run(clock, WARM + STEPS)
-        known[size**2] = clock.seconds
+        # The first batches of several workers arrive together, so the steps that were timed waited for none.
+        known[size**2] = max(clock.seconds, made / workers) if workers else clock.seconds
     feed.trial = None
     areas = sorted(known)
-    return lambda size: float(np.interp(size**2, areas, [known[area] for area in areas]))
+    # The largest size came last. Validation prepares its pictures in this process, whoever makes the batches.
+    computed = clock.seconds if workers else max(0.0, clock.seconds - made)
+    return Costs(
+        step=lambda size: float(np.interp(size**2, areas, [known[area] for area in areas])),
+        picture=(computed * EMBEDDING + made) / recipe.batch * (recipe.image_size / recipe.train_size) ** 2,
+    )
 
 
-def fitted(recipe: Recipe, seconds: float, steps: int, cost: Callable[[int], float]) -> Recipe:
-    """Give a recipe as many epochs as go into a time, validation included.
+def _making(feed: Feed, workers: int, now: Callable[[], float]) -> float:
+    """Seconds that a batch takes to be made in this process, by one thread where it is workers who will make them."""
+    threads = torch.get_num_threads()
+    feed.enter(0)
+    took = []
+    try:
+        if workers:
+            torch.set_num_threads(1)
+        # The last of an epoch: the first ones are read by the trial, and files read once are read faster again.
+        for step in range(max(0, len(feed) - MADE), len(feed)):
+            began = now()
+            feed[step]
+            took.append(now() - began)
+    finally:
+        torch.set_num_threads(threads)
+    return float(np.median(took))
+
+
+def fitted(recipe: Recipe, seconds: float, steps: int, costs: Costs, *, pictures: int, validated: int) -> Recipe:
+    """Give a recipe as many epochs as go into a time, validations included.
 
     Args:
         recipe: whose epochs are the most that make sense.
         seconds: that are left.
         steps: of an epoch.
-        cost: image size → seconds a step.
+        costs: of steps and validations.
+        pictures: an epoch.
+        validated: pictures that a validation embeds.
 
     Raises:
         InputError: not even one epoch goes into it.
     """
+
+    def needed(tried: Recipe) -> float:
+        training = sum(costs.step(size_of(tried, epoch)) for epoch in range(tried.epochs)) * steps
+        validations = math.ceil(tried.epochs / validate_every(tried, pictures, validated))
+        return training + validations * validated * costs.picture
+
+    # From the most down: one epoch more may cost less, where it makes validations rarer.
     for epochs in range(recipe.epochs, 0, -1):
         tried = replace(recipe, epochs=epochs)
-        needed = sum(cost(size_of(tried, epoch)) for epoch in range(epochs)) * steps
-        if needed * (1 + VALIDATION_SHARE) <= seconds * MARGIN:
+        if needed(tried) <= seconds * MARGIN:
             return tried
     raise InputError(
-        f"one epoch takes about {_told(cost(recipe.train_size) * steps)} and {_told(max(0.0, seconds))} are left of "
+        f"one epoch takes about {_told(needed(replace(recipe, epochs=1)))} and {_told(max(0.0, seconds))} are left of "
         "the budget: give more, or a smaller --image-size"
     )
 
@@ -73,7 +135,7 @@ def sizes_of(recipe: Recipe) -> list[int]:
 
 
 def validate_every(recipe: Recipe, pictures: int, validated: int) -> int:
-    """Epochs between two validations, so that they cost about a tenth of the time and there are at least four.
+    """Epochs between two validations, so that they cost about a tenth of the time, or more for there to be four.
 
     Args:
         recipe: its image sizes.
@@ -82,6 +144,5 @@ def validate_every(recipe: Recipe, pictures: int, validated: int) -> int:
     """
     if recipe.validate_every:
         return recipe.validate_every
-    # Embedding a picture costs a third of training on it.
-    share = validated / 3 * (recipe.image_size / recipe.train_size) ** 2 / max(1, pictures)
+    share = validated * EMBEDDING * (recipe.image_size / recipe.train_size) ** 2 / max(1, pictures)
     return max(1, min(round(share / VALIDATION_SHARE), recipe.epochs // 4))

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from retrieval.architecture import NONE
-from retrieval.backbones import Preprocessing
+from retrieval.backbones import Preprocessing, synchronised
 from retrieval.choosing import STEP
 from retrieval.composition import compose
 from retrieval.course import Course, Row, Step
@@ -34,11 +34,11 @@ from retrieval.memory import keep_freed_memory
 from retrieval.model_card import TRAINING
 from retrieval.network import Network
 from retrieval.objective import Objective
-from retrieval.processes import own_device
+from retrieval.processes import gathered, own_device
 from retrieval.recipe import Recipe
 from retrieval.running import agreed, join, processes, quietly, trainer_of
 from retrieval.sampling import Batches
-from retrieval.timing import fitted, seconds_a_step, sizes_of, validate_every
+from retrieval.timing import fitted, measure, sizes_of, validate_every
 from retrieval.validation import Confusion, Score, score
 
 CHECKPOINT: Final = "last.ckpt"
@@ -138,20 +138,23 @@ def fit(
     _check_sizes(recipe, network.multiple)
     folding = None
     if recipe.batchnorm == "frozen" and not recipe.compiled:
-        probe = torch.rand(2, 3, preprocessing.height, preprocessing.width)
+        shape = (2, 3, preprocessing.height, preprocessing.width)
+        probe = torch.rand(shape, generator=torch.Generator().manual_seed(0))  # all processes must find the same
         folding = fold(network.backbone.eval(), probe)
+    if recipe.batchnorm == "trained" and world > 1:
+        network = synchronised(network)
     network.to(where).to(memory_format=torch.channels_last)
     objective.to(where)
     set_mode(network, recipe)
 
     course = Course()
-    unread: list[tuple[str, str]] = []
     if found is not None and (found["stopped"] or len(found["course"]["rows"]) >= recipe.epochs):
         course = Course.from_dict(found["course"])
         _load(network, course)
     else:
         lessons = _Prepared(lesson, recipe, preprocessing, objective.views, rank, world, filling, notice)
         hands = lessons.workers(where) if workers is None else workers
+        validation = 0.0
         if budget is not None:
 
             def run(clock: Clock, steps: int) -> None:
@@ -159,9 +162,11 @@ def fit(
                 with quietly():
                     trainer_of(recipe, where, clock, steps=steps).fit(trial)
 
-            cost = seconds_a_step(run, lessons.feed, recipe)
+            costs = measure(run, lessons.feed, recipe, workers=hands)
+            counts = {"pictures": lessons.pictures, "validated": lessons.validated}
             left = budget - (time.monotonic() - began)
-            recipe = agreed(rank, world, lambda: fitted(recipe, left, lessons.feed.steps, cost))
+            recipe = agreed(rank, world, lambda: fitted(recipe, left, lessons.feed.steps, costs, **counts))
+            validation = lessons.validated * costs.picture
             notice(f"{recipe.epochs} epochs fit into the budget")
             lessons.take(recipe)
         keeper = Keeper(
@@ -174,6 +179,8 @@ def fit(
             deadline=None if budget is None else began + budget,
             progress=progress,
             on_row=on_row,
+            notice=notice,
+            validation=validation,
         )
         keeper.course.pictures, keeper.course.refused = lessons.pictures, lessons.refused
         fitting = Fitting(network, objective, recipe, lessons.feed, hands)
@@ -181,7 +188,6 @@ def fit(
             trainer = trainer_of(recipe, where, keeper, files=Files(write), tensorboard=folder if tensorboard else None)
             trainer.fit(fitting, ckpt_path=None if found is None else path)
         course = keeper.course
-        unread = [(lesson.train.uris[at], "cannot be read (any more)") for at in sorted(fitting.unread)]
         _load(network, course)
     if rank != 0:
         return None
@@ -190,6 +196,7 @@ def fit(
         folding.undo()
     card = _card(lesson, recipe, course, len(classes))
     embedder = Embedder.from_network(network, provenance={**provenance, TRAINING: card}, device=device)
+    unread = [(lesson.train.uris[at], "cannot be read (any more)") for at in course.unread]
     return Trained(embedder, recipe, course, course.refused + unread)
 
 
@@ -228,8 +235,9 @@ class _Prepared:
             train, preprocessing, size=math.ceil(recipe.train_size * ROOM), progress=filling, sharing=processes()[1]
         )
         notice(self._store.notice)
-        self.refused = [(train.uris[at], reason) for at, reason in self._store.refused]
-        unusable = {at for at, _ in self._store.refused}
+        # Of processes with memory for the pictures and without, only the first know which cannot be used.
+        unusable = dict(pair for refused in gathered(self._store.refused) for pair in refused)
+        self.refused = [(train.uris[at], unusable[at]) for at in sorted(unusable)]
         self._places = [at for at in range(len(self._store)) if at not in unusable]
         self._codes, self._batches = batches(self._places)
         self._shared = {"views": views, "rank": rank, "world": world}

@@ -336,9 +336,13 @@ def test_advice(weights: Path, picture_folder: Path, run: Run, monkeypatch: pyte
     assert said["train"].startswith(f"lookalike train {picture_folder} --out EMBEDDER --backbone {TINY}")
     code, text, _ = run("advise", picture_folder, *asked)
     assert code == 0
-    for word in ("Recall@1", "95 % interval", "on 12 of 24 images", "a rule of thumb", "try it: lookalike train"):
+    for word in ("Recall@1", "95 % interval", "on 12 of 24 images", "a rule of thumb", said["train"]):
         assert word in text
     assert ("not likely to pay" in text) != said["likely"]
+    assert said["index"] == (
+        f"lookalike index {picture_folder} --catalogue CATALOGUE --backbone {TINY} --weights {weights}"
+    )
+    assert (said["preferred"], said["preferred_why"]) == (TINY, "")
 
 
 def test_advice_that_cannot_be_given(picture_folder: Path, run: Run, tmp_path: Path) -> None:

@@ -67,9 +67,20 @@ def test_what_is_said_to_be_usual_is_what_stands(transformer: bool) -> None:
     )[1]
     for choice in choices:
         if choice.field not in CHOSEN:
-            assert (choice.why, usual(choice.field)) == (USUAL, shown(choice.value)), choice.field
+            said = usual(choice.field).partition("; ")[0]
+            assert (choice.why, said) == (USUAL, shown(choice.value)), choice.field
     pooling = {choice.field: choice.value for choice in choices}["pooling"]
     assert usual("pooling").partition("; ")[2 * transformer].startswith(pooling)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_the_decay_that_is_said_to_be_usual_is_that_of_the_optimizer(optimizer: str) -> None:
+    given = {"optimizer": optimizer}
+    counts = Counts(100, 10, 9, 10, 11)
+    recipe, _ = choose("x", counts, device="cpu", budget=None, native_size=64, given=given)
+    usually, _, otherwise = usual("weight_decay").partition("; ")
+    assert otherwise.endswith(" for adam")
+    assert shown(recipe.weight_decay) == (otherwise.removesuffix(" for adam") if optimizer == "adam" else usually)
 
 
 def test_the_help_names_the_losses_and_loads_no_torch() -> None:

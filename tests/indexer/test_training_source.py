@@ -69,6 +69,33 @@ def test_a_split_column_is_followed_and_its_test_part_is_never_seen(picture_fold
     assert any("4 pictures of the test split" in line for line in said)
 
 
+def test_folders_of_splits_are_splits_and_the_test_part_is_never_seen(tmp_path: Path) -> None:
+    for at, split in enumerate(("Train", "val", "test")):
+        draw_pictures(tmp_path / "photos" / split, seed=at)
+    said: list[str] = []
+    lesson = find(tmp_path / "photos", said).lesson
+    assert {Path(uri).parts[0] for uri in lesson.train.uris} == {"Train"}
+    assert {Path(uri).parts[0] for uri in lesson.held_out.uris} == {"val"}
+    assert set(lesson.train.labels) == set(lesson.held_out.labels)
+    assert not any("rain" in label for label in lesson.train.labels)
+    assert any("Train, test, val in" in line and "taken for its splits" in line for line in said)
+    assert any("24 pictures of the test split" in line for line in said)
+    others = draw_pictures(tmp_path / "others", seed=9)
+    given = find(others, said, validate=tmp_path / "photos").lesson
+    assert {Path(uri).parts[0] for uri in given.held_out.uris} == {"val"}
+    draw_pictures(tmp_path / "photos" / "more", seed=5)
+    with pytest.raises(InputError, match=r"are splits, such as 'Train', but 'more' is none: give the folder to train"):
+        find(tmp_path / "photos")
+
+
+def test_classes_that_are_called_train_and_test_are_classes(tmp_path: Path) -> None:
+    drawn = draw_pictures(tmp_path / "drawn", seed=1)
+    (tmp_path / "toys").mkdir()
+    for name, of in (("train", "Red"), ("test", "Blue")):
+        next(drawn.rglob(of)).rename(tmp_path / "toys" / name)
+    assert set(find(tmp_path / "toys").lesson.train.labels) == {"train", "test"}
+
+
 @pytest.mark.parametrize("word", ["eval", "holdout"])
 def test_a_word_for_a_split_that_may_mean_test_is_not_trained_on(picture_folder: Path, word: str) -> None:
     rows = rows_of(picture_folder, split=lambda at: word if at % 6 == 0 else "train")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,7 @@ from retrieval.objective import Objective
 from retrieval.pooling import POOLINGS
 from retrieval.recipe import Augmentation, Recipe
 from retrieval.sampling import Batches
+from tests.retrieval.networks import MAPS, TOKENS, composed
 
 GROCERIES = Counts(2_640, 81, 15, 29, 59)
 
@@ -53,6 +56,21 @@ def chosen(counts: Counts = GROCERIES, budget: float | None = None, **given: Any
 def why(name: str, **given: Any) -> Choice:
     choices = choose("any", GROCERIES, device="cpu", budget=None, native_size=224, given=given)[1]
     return next(choice for choice in choices if choice.field == name)
+
+
+def check(recipe: Recipe, counts: Counts = GROCERIES) -> None:
+    """Refuse what training refuses of a loss, its head and its batches."""
+    objective = Objective(recipe.loss, classes=counts.classes, dim=8, images=counts.pictures)
+    changes = recipe.augmentation
+    objective.check(
+        mixing=changes.mixup > 0 or changes.cutmix > 0,
+        per_class=recipe.per_class,
+        batch=recipe.batch,
+        head=recipe.head != "none",
+    )
+    assert objective.needs_head or recipe.head == "none", "a head that nothing trains"
+    labels = np.arange(counts.pictures) % counts.classes
+    Batches(labels, batch=recipe.batch, per_class=recipe.per_class)
 
 
 def test_counts() -> None:
@@ -98,6 +116,65 @@ def test_dependants_follow_the_loss() -> None:
     assert why("per_class", loss="ce").why != USUAL
 
 
+@pytest.mark.parametrize(
+    ("given", "loss", "head", "per_class", "reason"),
+    [
+        ({"cutmix": 1.0}, "ce", "cosine", 1, "mixing makes pictures of two classes"),
+        ({"mixup": 0.2}, "ce", "cosine", 1, "mixing makes pictures of two classes"),
+        ({"mixup": 0.2, "per_class": 1}, "ce", "cosine", 1, "mixing makes pictures of two classes"),
+        ({"mixup": 0.2, "per_class": 4}, "ce", "cosine", 4, "mixing makes pictures of two classes"),
+        ({"mixup": 0.2, "head": "none"}, "softmax", "none", 1, "no head for ce"),
+        ({"cutmix": 1.0, "head": "none", "per_class": 1}, "softmax", "none", 1, "no head for ce"),
+        ({"head": "none"}, "multi_similarity", "none", 4, "no head for ce"),
+        ({"per_class": 1}, "proxy_anchor+ce", "cosine", 1, "needs no pairs"),
+        ({"per_class": 1, "head": "none"}, "proxy_anchor", "none", 1, "no head for ce"),
+        ({"batch": 7, "head": "none"}, "proxy_anchor", "none", 1, "batch of 7"),
+        ({"cutmix": 0.0, "head": "linear"}, "multi_similarity+ce", "linear", 4, "29 pictures or more"),
+    ],
+)
+def test_the_loss_follows_what_was_asked_for(
+    given: dict[str, Any], loss: str, head: str, per_class: int, reason: str
+) -> None:
+    recipe = chosen(**given)
+    assert (recipe.loss, recipe.head, recipe.per_class) == (loss, head, per_class)
+    assert reason in why("loss", **given).why
+    check(recipe)
+
+
+@pytest.mark.parametrize("counts", [GROCERIES, Counts(6_000, 3_000, 2, 2, 2), Counts(400, 4, 100, 100, 100)])
+def test_nothing_is_refused_for_what_nobody_chose(counts: Counts) -> None:
+    values: dict[str, tuple[Any, ...]] = {
+        "mixup": (None, 0.2),
+        "head": (None, "none", "linear", "cosine"),
+        "per_class": (None, 1, 2),
+        "batch": (None, 7, 32),
+    }
+    for row in product(*values.values()):
+        given = {name: value for name, value in zip(values, row, strict=True) if value is not None}
+        if (given.get("per_class"), given.get("batch")) != (2, 7):  # which contradict each other
+            check(chosen(counts, **given), counts)
+
+
+def test_a_loss_that_was_asked_for_stands_and_is_refused() -> None:
+    loss = "multi_similarity+ce"
+    for given, said in (
+        ({"cutmix": 1.0}, "multi_similarity compares whole images"),
+        ({"head": "none"}, "the network has none"),
+        ({"per_class": 1}, "--per-class 2 or more"),
+    ):
+        recipe = chosen(loss=loss, **given)
+        assert recipe.loss == loss
+        with pytest.raises(InputError, match=said):
+            check(recipe)
+
+
+def test_adam_has_no_decay_unless_it_is_asked_for() -> None:
+    assert chosen().weight_decay == chosen(optimizer="adamw").weight_decay == 0.05
+    assert chosen(optimizer="adam").weight_decay == 0.0
+    assert "gradient" in why("weight_decay", optimizer="adam").why
+    assert chosen(optimizer="adam", weight_decay=1e-4).weight_decay == 1e-4
+
+
 def test_few_pictures_a_class() -> None:
     pairs = Counts(6_000, 3_000, 2, 2, 3)
     assert chosen(pairs).loss == "softmax"
@@ -127,6 +204,23 @@ def test_transformers() -> None:
     recipe = chosen(transformer=True)
     assert (recipe.lr, recipe.train_size, recipe.pooling) == (3e-5, 224, "native")
     assert chosen(transformer=True, pooling="gem").pooling == "gem"
+
+
+@pytest.mark.parametrize(
+    ("name", "attention"), [row for row in product((MAPS, TOKENS), ATTENTIONS) if row != (MAPS, "rollout")]
+)
+def test_pooling_goes_with_every_attention(name: str, attention: str, tmp_path: Path) -> None:
+    transformer = traits_of(name)[1]
+    recipe = chosen(transformer=transformer, attention=attention)
+    assert recipe.pooling == ("native" if transformer and attention in ("none", "rollout") else "average")
+    composed(name, tmp_path, attention=attention, pooling=recipe.pooling)
+
+
+def test_pooling_that_was_asked_for_stands_and_is_refused(tmp_path: Path) -> None:
+    for attention in ("cbam", "parts"):
+        recipe = chosen(transformer=True, attention=attention, pooling="native")
+        with pytest.raises(InputError, match="pooling average"):
+            composed(TOKENS, tmp_path, attention=attention, pooling=recipe.pooling)
 
 
 def test_epochs_follow_pictures_device_and_budget() -> None:

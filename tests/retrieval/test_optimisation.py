@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -10,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrieval.backbones import build_backbone
+from retrieval.choosing import Counts, choose
 from retrieval.errors import InputError
-from retrieval.optimisation import SCHEDULES, optimizer_of, parameter_groups, rate
+from retrieval.optimisation import CYCLES, FLOOR, OPTIMIZERS, SCHEDULES, optimizer_of, parameter_groups, rate
 from retrieval.recipe import Recipe
 
 RECIPE = Recipe("test_vit", image_size=160, train_size=160, layer_decay=0.5, lr=1e-3, head_lr=1e-2, proxy_lr=0.1)
@@ -46,6 +48,41 @@ def test_what_is_frozen_is_in_no_group() -> None:
 def test_rates_stay_between_the_floor_and_the_largest(schedule: str, step: int, warmup: float) -> None:
     recipe = replace(RECIPE, schedule=schedule, warmup=warmup)
     assert 0 < rate(recipe, step, 100, backbone=True, steps_an_epoch=10) <= 1.0
+
+
+@given(
+    schedule=st.sampled_from(sorted(SCHEDULES)),
+    steps=st.integers(1, 1000),
+    warmup=st.sampled_from([0.0, 0.1, 0.3, 0.5]),
+)
+def test_rates_never_jump(schedule: str, steps: int, warmup: float) -> None:
+    recipe = replace(RECIPE, schedule=schedule, warmup=warmup)
+    shares = [rate(recipe, step, steps, backbone=True, steps_an_epoch=10) for step in range(steps + 1)]
+    # The steepest are the triangles, pressed together by the warm-up, and the warm-up itself.
+    steepest = max(2 * CYCLES / (1.0 - warmup), 1.0 / warmup if warmup else 0.0)
+    assert all(abs(after - before) <= steepest / steps + FLOOR for before, after in pairwise(shares))
+
+
+def test_cyclic_climbs_the_first_of_its_triangles_in_the_warmup() -> None:
+    recipe = replace(RECIPE, schedule="cyclic", warmup=1 / (2 * CYCLES))  # as wide as the other ways up
+    shares = [rate(recipe, step, 80, backbone=True, steps_an_epoch=10) for step in range(81)]
+    tops = [step for step in range(1, 80) if shares[step - 1] < shares[step] > shares[step + 1]]
+    assert tops == [10, 30, 50, 70]
+    assert [shares[step] for step in tops] == pytest.approx([1.0] * CYCLES)
+    assert [shares[step] for step in (0, 20, 40, 60, 80)] == pytest.approx([FLOOR] * (CYCLES + 1))
+
+
+@pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
+def test_weights_that_the_loss_leaves_alone_stay(optimizer: str) -> None:
+    counts = Counts(100, 10, 10, 10, 10)
+    recipe, _ = choose("x", counts, device="cpu", budget=None, native_size=64, given={"optimizer": optimizer})
+    weight = torch.nn.Parameter(torch.full((4, 4), 0.02))  # as large as they are in a pretrained transformer
+    groups = parameter_groups(replace(recipe, head_lr=recipe.lr), build_backbone("test_vit"), [weight], [])
+    mover = optimizer_of(recipe, groups)
+    for _ in range(100):
+        weight.grad = torch.zeros_like(weight)
+        mover.step()
+    assert weight.min() > 0.019
 
 
 def test_cosine_rises_over_the_warmup_and_falls_to_the_floor() -> None:

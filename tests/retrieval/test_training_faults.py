@@ -18,7 +18,8 @@ from retrieval.backbones import load_backbone
 from retrieval.course import Row
 from retrieval.errors import DamagedError, EmbedderError, InputError, LookalikeError
 from retrieval.fitting import Fitting
-from retrieval.lesson import Examples
+from retrieval.held_out import IMAGES
+from retrieval.lesson import Examples, Lesson
 from retrieval.objective import Objective
 from retrieval.training import CHECKPOINT
 from tests.retrieval.lessons import BACKBONE, PLAIN, draw_stripes, lesson_of, quick, train
@@ -181,6 +182,28 @@ def test_a_picture_that_vanishes_is_told_and_others_are_shown(
     trained = train(lesson_of(examples), quick(), tmp_path, weights)
     assert [uri for uri, _ in trained.refused] == ["c3/1.png"]
     assert len(trained.course.rows) == 4
+
+
+def test_damaged_pictures_that_are_not_kept_end_no_validation(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lesson_room, "available_memory", lambda: 1000)
+    whole = draw_stripes(tmp_path / "pictures", per_class=4)
+    for name in ("c0/0.png", "c1/3.png"):
+        (tmp_path / "pictures" / name).write_bytes(b"no picture")
+    train_on, held = (
+        Examples(whole.root, *([column[at] for at in places] for column in (whole.ids, whole.uris, whole.labels)))
+        for places in (
+            [at for at, uri in enumerate(whole.uris) if not uri.endswith("3.png")],
+            [at for at, uri in enumerate(whole.uris) if uri.endswith("3.png")],
+        )
+    )
+    lesson = Lesson(train_on, held, IMAGES, "stripes")
+    trained = train(lesson, quick(epochs=2), tmp_path, weights)
+    assert sorted(uri for uri, _ in trained.refused) == ["c0/0.png", "c1/3.png"]
+    assert trained.course.best is not None
+    again = train(lesson, quick(epochs=2), tmp_path, weights)  # the run is over, and still knows
+    assert sorted(uri for uri, _ in again.refused) == ["c0/0.png", "c1/3.png"]
 
 
 def test_held_out_classes_stay_whole(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
