@@ -47,12 +47,17 @@ def parser_of(name: str, about: str | None, *, epochs: int) -> argparse.Argument
     return parser
 
 
+def chosen(contest: Contest, asked: argparse.Namespace, **given: Any) -> Recipe:
+    """Give what ``lookalike train`` chooses at this size, batch and epochs, beside what is given."""
+    given |= {"image_size": asked.size, "train_size": asked.size, "epochs": asked.epochs, "batch": asked.batch}
+    counts = Counts.of(contest.train.labels)
+    return choose(asked.backbone, counts, device="cpu", budget=None, native_size=asked.size, given=given)[0]
+
+
 def default_recipe(contest: Contest, asked: argparse.Namespace) -> Recipe:
     """Say what is measured on what, and give what ``lookalike train`` chooses at this size, batch and epochs."""
     print_machine(["lookalike", "torch", "lightning", "pytorch-metric-learning", "timm"])
-    given = {"image_size": asked.size, "train_size": asked.size, "epochs": asked.epochs, "batch": asked.batch}
-    counts = Counts.of(contest.train.labels)
-    recipe = choose(asked.backbone, counts, device="cpu", budget=None, native_size=asked.size, given=given)[0]
+    counts, recipe = Counts.of(contest.train.labels), chosen(contest, asked)
     print(
         f"{counts.pictures:,} pictures of {counts.classes} classes, {asked.epochs} epochs at {asked.size} px, batch "
         f"{asked.batch} with {recipe.per_class} of a class, {recipe.dim} numbers a vector, {asked.seeds} seeds; "

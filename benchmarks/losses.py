@@ -1,24 +1,21 @@
 """Which loss gives the best embedding of classes that nobody trained on, under equal conditions?
 
-Cars196-train-half, zero-shot: trained on classes 1 to 98, Recall@1 and MAP@R leave-one-out among 99 to 196. Backbone,
-embedding size, image size, augmentation, batch (with four pictures of a class, for every loss), optimiser, schedule and
-epochs are the same for all; no epoch is chosen: the last is kept. Learning rates are the same for all losses too, one
-for the backbone, one for what is new, one for proxies; they and the default loss were chosen on 16 classes held out of
-the 98 to train on (docs/decisions.md).
+Cars196-train-half, zero-shot: trained on classes 1 to 98, Recall@1 and MAP@R leave-one-out among 99 to 196. Every loss
+runs as ``lookalike train --loss LOSS`` does with the same size, batch and epochs: backbone, embedding size,
+augmentation, optimiser, schedule and rates are the same for all, and losses that compare pictures of a class have four
+of each in a batch. No epoch is chosen: the last is kept. The rates and the default loss were chosen on 16 classes held
+out of the 98 to train on (docs/decisions.md).
 
-``default`` is what ``lookalike train`` chooses for these pictures, with the same size, batch and epochs. Every recipe
-is run with each seed; the spread is a 95 % interval by Student's t over the seeds.
+Every recipe is run with each seed; the spread is a 95 % interval by Student's t over the seeds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
-from benchmarks._zero_shot import Contest, default_recipe, parser_of
-from retrieval.architecture import NONE
-from retrieval.losses import LOSSES, parse
+from benchmarks._zero_shot import Contest, chosen, default_recipe, parser_of
+from retrieval.losses import LOSSES
 
 COMPARED: Final = ("triplet", "multi_similarity", "proxy_anchor", "arcface")
 
@@ -32,8 +29,7 @@ def main(arguments: Sequence[str]) -> None:
     default = default_recipe(contest, asked)
     frozen = contest.frozen(default)
     for loss in asked.losses:
-        head = default.head if any(term.row.needs_head for term in parse(loss)) else NONE
-        contest.run(loss, replace(default, loss=loss, head=head), asked.seeds)
+        contest.run(loss, chosen(contest, asked, loss=loss), asked.seeds)
     contest.run(f"default ({default.loss})", default, asked.seeds)
     contest.table(frozen)
 

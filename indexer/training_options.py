@@ -67,8 +67,8 @@ OPTIONS: Final = (
     TrainingOption("batch", int, "pictures a step, over all processes", low=1),
     TrainingOption("per_class", int, "pictures of a class that a batch holds; 1: as they come", low=1),
     TrainingOption("optimizer", str, "the optimizer", values=("adamw", "adam")),
-    TrainingOption("lr", float, "largest learning rate of the backbone", open_low=True),
-    TrainingOption("head_lr", float, "that of attention, pooling, projection and head", open_low=True),
+    TrainingOption("lr", float, "largest learning rate of the backbone and the projection", open_low=True),
+    TrainingOption("head_lr", float, "that of attention, pooling and head", open_low=True),
     TrainingOption("proxy_lr", float, "that of the losses' proxies", open_low=True),
     TrainingOption("weight_decay", float, "of matrices and kernels; adam adds it to the gradient"),
     TrainingOption("layer_decay", float, "learning rate of a layer over that of the next", high=1, open_low=True),
@@ -98,9 +98,8 @@ OPTIONS: Final = (
 )
 """Every field of ``Recipe`` and ``Augmentation``, in their order."""
 
-CHOSEN: Final = frozenset(
-    {"backbone", "pooling", "dim", "head", "loss", "image_size", "train_size", "batch", "per_class", "lr", "epochs"}
-)
+_OF_PICTURES: Final = ("loss", "head", "image_size", "train_size", "batch", "per_class", "ema", "epochs")
+CHOSEN: Final = frozenset({"backbone", "pooling", "dim", "lr", *_OF_PICTURES})
 """What is chosen by the pictures and the backbone; the others have a usual value."""
 
 _ZERO_IS_NONE: Final = frozenset({"dim", "first_size"})

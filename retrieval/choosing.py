@@ -28,7 +28,8 @@ TRAIN_SHARE: Final = 0.857
 NeurIPS 2019, arXiv 1906.06423)."""
 STEP: Final = 32
 """Image sizes are chosen in steps of this many pixels: what most backbones reduce a picture by."""
-CNN_LR, TRANSFORMER_LR = 3e-4, 3e-5
+CNN_LR, TRANSFORMER_LR = 5e-4, 3e-5
+AVERAGE: Final = 0.99
 FEW_A_CLASS: Final = 4
 
 LOSS_NAMES: Final = (
@@ -208,6 +209,7 @@ def choose(
     settle("lr", *rate)
     if asked.get("optimizer", ("", ""))[0] == "adam":
         settle("weight_decay", 0.0, "adam adds decay to the gradient, where AdamW's would erase the weights")
+    settle("ema", AVERAGE, "a little better than the weights of one step, at next to no cost")
     settle("epochs", *_epochs(counts, device.partition(":")[0], budget))
     recipe, choices = _filled(made, asked)
     return recipe, choices
@@ -244,26 +246,12 @@ def _filled(made: Mapping[str, tuple[Any, str]], asked: Mapping[str, tuple[Any, 
 
 
 def _loss(counts: Counts, asked: Mapping[str, Any]) -> tuple[str, str]:
-    """Choose a loss that goes with the head, the batches and the mixing that were asked for."""
+    """Choose a loss that goes with the head that was asked for, and with any batches and mixing."""
     if not counts.classes:
         return WITHOUT_LABELS, "there are no labels, so it learns which pictures are views of one"
-    head, batch = asked.get("head"), asked.get("batch")
-    if counts.median < FEW_A_CLASS:
-        few = f"half of the classes have {counts.median:g} pictures or fewer, too few to compare pairs"
-        # Nothing else trains a head.
-        return ("softmax", few) if head in (None, "none") else ("softmax+ce", f"{few}; the head learns with ce")
-    if asked.get("mixup") or asked.get("cutmix"):
-        mixed = "mixing makes pictures of two classes, which pairs cannot use"
-        return ("softmax", f"{mixed}, and there is no head for ce") if head == "none" else ("ce", mixed)
-    beside, headless = ("", "; there is no head for ce") if head == "none" else ("+ce", "")
-    if asked.get("per_class") == 1:
-        return f"proxy_anchor{beside}", f"a batch may hold one picture of a class, and it needs no pairs{headless}"
-    if batch is not None and not _groups(batch, 4):
-        return (
-            f"proxy_anchor{beside}",
-            f"a batch of {batch} cannot be parted into classes, and it needs no pairs{headless}",
-        )
-    return f"multi_similarity{beside}", f"half of the classes have {counts.median:g} pictures or more{headless}"
+    if asked.get("head") == "none":
+        return "softmax", "learns as ce does, with directions of classes that are not kept: there is no head"
+    return "ce", "the best of all losses on classes that were held out, and it names the class"
 
 
 def _pooling(attention: str) -> tuple[str, str]:

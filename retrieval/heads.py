@@ -36,12 +36,13 @@ class LinearHead(torch.nn.Module):
 
 
 class CosineHead(torch.nn.Module):
-    """Cosine to a direction a class, times a scale that is learned from 16 on (Wang et al., NormFace, ACM MM 2017)."""
+    """Cosine to a direction a class, times 16 (Wang et al., NormFace, ACM MM 2017).
+
+    A scale that is learned grows, and what is new to the network is then told apart less well.
+    """
 
     def __init__(self, dim: int, classes: int) -> None:
         super().__init__()
-        # Its logarithm, so that the scale stays positive and steps are shares of it.
-        self.log_scale = torch.nn.Parameter(torch.tensor(math.log(COSINE_SCALE)))
         self.weight = torch.nn.Parameter(torch.empty(classes, dim))
         torch.nn.init.normal_(self.weight, std=dim**-0.5)
 
@@ -49,7 +50,7 @@ class CosineHead(torch.nn.Module):
         """See the module's docstring."""
         with in_float32(vectors):
             directions = torch.nn.functional.normalize(self.weight, dim=1)
-            return self.log_scale.exp() * torch.nn.functional.linear(vectors.float(), directions)
+            return COSINE_SCALE * torch.nn.functional.linear(vectors.float(), directions)
 
 
 @dataclass(frozen=True)

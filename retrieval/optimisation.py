@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import torch
@@ -18,17 +18,19 @@ FLOOR: Final = 1e-3
 
 
 def parameter_groups(
-    recipe: Recipe, backbone: nn.Module, new: Iterable[nn.Parameter], proxies: Iterable[nn.Parameter]
+    recipe: Recipe, backbone: nn.Module, new: Mapping[str, nn.Parameter], proxies: Iterable[nn.Parameter]
 ) -> list[dict[str, object]]:
     """Put every parameter that is trained into a group with its learning rate and weight decay.
 
     Layers of the backbone below the last have ``layer_decay`` of the learning rate above them (Clark et al.,
-    arXiv 2003.10555). Scales, shifts and other vectors have no weight decay, nor have proxies.
+    arXiv 2003.10555). The projection learns as the last layer: it begins as a turned view of pretrained features, which
+    the rate of what begins as noise would destroy. Scales, shifts and other vectors have no weight decay, nor have
+    proxies.
 
     Args:
         recipe: the rates.
         backbone: a timm model.
-        new: parameters of attention, pooling, projection and head.
+        new: parameters of attention, pooling, projection and head, by name.
         proxies: parameters of losses.
 
     Returns:
@@ -43,8 +45,9 @@ def parameter_groups(
 
     for name, parameter in backbone.named_parameters():
         add("backbone", parameter, recipe.lr * recipe.layer_decay ** (depth - layer[name]), recipe.weight_decay)
-    for parameter in new:
-        add("new", parameter, recipe.head_lr, recipe.weight_decay)
+    for name, parameter in new.items():
+        group, top = ("projection", recipe.lr) if name.startswith("projection.") else ("new", recipe.head_lr)
+        add(group, parameter, top, recipe.weight_decay)
     for parameter in proxies:
         add("proxies", parameter, recipe.proxy_lr, 0.0)
     return [

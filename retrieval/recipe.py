@@ -55,8 +55,8 @@ class Recipe:
         per_class: pictures of a class that a batch holds; 1: classes are drawn as they come.
         augmentation: of training pictures.
         optimizer: "adamw" or "adam".
-        lr: largest learning rate of the backbone's last layers.
-        head_lr: largest learning rate of what is new: attention, pooling, projection, head.
+        lr: largest learning rate of the backbone's last layers and of the projection.
+        head_lr: largest learning rate of what begins as noise: attention, pooling, head.
         proxy_lr: largest learning rate of proxies and other parameters of losses.
         weight_decay: of matrices and kernels; vectors have none.
         layer_decay: learning rate of a layer as a share of that of the layer above it, in (0, 1].
@@ -83,14 +83,14 @@ class Recipe:
     dim: int | None = 512
     head: str = "cosine"
     loss: str = "ce"
-    smoothing: float = 0.1
+    smoothing: float = 0.0
     first_size: int | None = None
     batch: int = 32
     per_class: int = 1
     augmentation: Augmentation = field(default_factory=Augmentation)
     optimizer: str = "adamw"
     lr: float = 5e-4
-    head_lr: float = 5e-3
+    head_lr: float = 1e-2
     proxy_lr: float = 1e-2
     weight_decay: float = 0.05
     layer_decay: float = 1.0

@@ -106,7 +106,8 @@ def learned_from() -> str:
 pictures that are not trained on, never on a test split:
 
 1. those of `--validate SOURCE`, without its test split;
-2. else what a split column says: {train} and nothing at all are trained on,
+2. else what a split column says, or folders such as `train/CLASS` and `test/CLASS` of which all are splits:
+   {train} and nothing at all are trained on,
    {validation} validate,
    {test} are left out, and any other word is refused;
 3. else of every class with three pictures or more its last ones in the order of their names (`--hold-out images`), or
@@ -230,12 +231,13 @@ def baselines() -> str:
     return f"{table(head, body)}\n\nEvery option overrides it, and what it leaves open is chosen as always."
 
 
-GOING_ON = """`--budget 30m` first runs a few steps, and then as many epochs as go into that time, validations included;
-epochs and schedule are settled before it starts. A run that was stopped, by Ctrl-C or `kill -9`, goes on after its last
-whole epoch when the same command is given again, and comes to the same result: random numbers depend on the seed and
-their place only. Other choices or other pictures are another run, and need `--restart` or another `--out`; what the
-earlier run left stays until the new one has its first epoch. `--deterministic` makes two runs equal to the bit.
-`--patience N` stops after N validations without a better one."""
+GOING_ON = """`--budget 30m` first runs a few steps, and then as many epochs as go into that time, validations
+included; epochs and schedule are settled before it starts, and a run that turns out slower is cut in time, and told. A
+run that was stopped, by Ctrl-C or `kill -9`, goes on after its last whole epoch when the same command is given again,
+and comes to the same result: random numbers depend on the seed and their place only. Other choices or other pictures
+are another run, and need `--restart` or another `--out`; what the earlier run left stays until the new one has its
+first epoch. `--deterministic` makes two runs equal to the bit. `--patience N` stops after N validations without a
+better one."""
 
 GPUS = """```console
 $ torchrun --nproc-per-node 4 -m webui.cli train photos --out mine
@@ -266,7 +268,8 @@ def advice() -> str:
         "`lookalike advise SOURCE` embeds a sample with the frozen backbones that are installed, and with those that "
         "`--backbone` names, and searches each picture among the others: Recall@1 with its 95 % interval, MAP@R and "
         "pictures a second. The rule of thumb, which is no measurement: fine-tuning is likely to pay unless the best "
-        f"one reaches {GOOD:.0%}, its interval reaches 100 %, or the median class has fewer than {ENOUGH} pictures. "
+        f"one reaches {GOOD:.0%}, its interval reaches 100 %, or the median class has fewer than {ENOUGH} pictures. Of "
+        "two that cannot be told apart the faster is the better. "
         "The part of SOURCE that its split column keeps for validation or test is not looked at."
     )
 

@@ -21,8 +21,9 @@ RECIPE = Recipe("test_vit", image_size=160, train_size=160, layer_decay=0.5, lr=
 
 def test_every_parameter_is_in_one_group_with_its_rate_and_decay() -> None:
     backbone = build_backbone("test_vit").requires_grad_(True)
-    new, proxies = torch.nn.Linear(4, 2), torch.nn.Parameter(torch.zeros(3, 4))
-    groups = parameter_groups(RECIPE, backbone, new.parameters(), [proxies])
+    new = torch.nn.ModuleDict({"projection": torch.nn.Linear(4, 2), "head": torch.nn.Linear(2, 5)})
+    proxies = torch.nn.Parameter(torch.zeros(3, 4))
+    groups = parameter_groups(RECIPE, backbone, dict(new.named_parameters()), [proxies])
     found = [id(parameter) for group in groups for parameter in group["params"]]  # type: ignore[attr-defined]
     wanted = [id(parameter) for parameter in (*backbone.parameters(), *new.parameters(), proxies)]
     assert sorted(found) == sorted(wanted)
@@ -32,7 +33,8 @@ def test_every_parameter_is_in_one_group_with_its_rate_and_decay() -> None:
             assert group["weight_decay"] == (RECIPE.weight_decay if matrix else 0.0)
     rate_of = {id(p): group["lr"] for group in groups for p in group["params"]}  # type: ignore[attr-defined]
     assert rate_of[id(proxies)] == 0.1
-    assert rate_of[id(new.weight)] == 1e-2
+    assert rate_of[id(new["head"].weight)] == 1e-2
+    assert rate_of[id(new["projection"].weight)] == RECIPE.lr
     parameters = dict(backbone.named_parameters())
     below, above = parameters["blocks.0.mlp.fc1.weight"], parameters["blocks.1.mlp.fc1.weight"]
     assert rate_of[id(above)] == 2 * rate_of[id(below)]  # type: ignore[operator]
@@ -41,7 +43,7 @@ def test_every_parameter_is_in_one_group_with_its_rate_and_decay() -> None:
 
 def test_what_is_frozen_is_in_no_group() -> None:
     backbone = build_backbone("test_vit")
-    assert parameter_groups(RECIPE, backbone, [], []) == []
+    assert parameter_groups(RECIPE, backbone, {}, []) == []
 
 
 @given(schedule=st.sampled_from(sorted(SCHEDULES)), step=st.integers(0, 99), warmup=st.sampled_from([0.0, 0.1, 0.5]))
@@ -77,7 +79,9 @@ def test_weights_that_the_loss_leaves_alone_stay(optimizer: str) -> None:
     counts = Counts(100, 10, 10, 10, 10)
     recipe, _ = choose("x", counts, device="cpu", budget=None, native_size=64, given={"optimizer": optimizer})
     weight = torch.nn.Parameter(torch.full((4, 4), 0.02))  # as large as they are in a pretrained transformer
-    groups = parameter_groups(replace(recipe, head_lr=recipe.lr), build_backbone("test_vit"), [weight], [])
+    groups = parameter_groups(
+        replace(recipe, head_lr=recipe.lr), build_backbone("test_vit"), {"head.weight": weight}, []
+    )
     mover = optimizer_of(recipe, groups)
     for _ in range(100):
         weight.grad = torch.zeros_like(weight)
