@@ -60,8 +60,9 @@ def default_recipe(contest: Contest, asked: argparse.Namespace) -> Recipe:
     counts, recipe = Counts.of(contest.train.labels), chosen(contest, asked)
     print(
         f"{counts.pictures:,} pictures of {counts.classes} classes, {asked.epochs} epochs at {asked.size} px, batch "
-        f"{asked.batch} with {recipe.per_class} of a class, {recipe.dim} numbers a vector, {asked.seeds} seeds; "
-        f"measured on {len(contest.test.ids):,} pictures of {len(set(contest.test.labels))} other classes\n"
+        f"{asked.batch} with {recipe.per_class} of a class, {recipe.dim or 'all'} numbers a vector, "
+        f"{asked.seeds} seeds; measured on {len(contest.test.ids):,} pictures of {len(set(contest.test.labels))} other "
+        "classes\n"
         f"default: {recipe.loss}, lr {recipe.lr:g}, head {recipe.head_lr:g}, proxies {recipe.proxy_lr:g}\n"
     )
     return recipe

@@ -1,18 +1,18 @@
 """Does attention or another pooling help fine-grained search, at equal budget?
 
 Cars196-train-half, zero-shot, as in ``python -m benchmarks losses``: the default recipe of ``lookalike train`` with
-each attention and each pooling in turn, all else equal, with several seeds. The author of timm warns that attention
-like CBAM's can hurt fine-grained work; what wins here is the default. Rollout is for transformers with a class token:
-``--backbone`` names one, and then it is part of the contest.
+each attention and each pooling in turn, all else equal, with several seeds; what gives thousands of numbers a picture
+is projected to 512, as ``lookalike train`` does. The author of timm warns that attention like CBAM's can hurt
+fine-grained work; what wins here is the default. Rollout is for transformers with a class token: ``--backbone`` names
+one, and then it is part of the contest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
-from benchmarks._zero_shot import Contest, default_recipe, parser_of
+from benchmarks._zero_shot import Contest, chosen, default_recipe, parser_of
 from retrieval.choosing import traits_of
 
 PAIRS: Final = (
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> None:
     for attention, pooling in pairs:
         contest.run(
             f"attention {attention}, pooling {pooling}",
-            replace(default, attention=attention, pooling=pooling),
+            chosen(contest, asked, attention=attention, pooling=pooling),
             asked.seeds,
         )
     contest.table(frozen)

@@ -56,6 +56,8 @@ GROUPED: Final = COMPARING | {"proxy_anchor"}
 """Losses that are better off with several."""
 WITH_HEAD: Final = frozenset({"ce"})
 WITHOUT_LABELS: Final = "ntxent"
+LONG: Final = frozenset({"bilinear", "covariance", "parts"})
+"""Poolings, and an attention that pools, that give far longer vectors than the backbone is wide."""
 AVERAGED: Final = {
     "cbam": "cbam changes the patches, and native pooling may read only the class token",
     "parts": "parts pools by itself, and native pooling would have nothing left to do",
@@ -202,7 +204,7 @@ def choose(
     settle("batch", *_batch(per_class, counts))
     if transformer:
         settle("pooling", *_pooling(asked.get("attention", ("none", ""))[0]))
-    settle("dim", 512, "long enough for thousands of classes, and 1 KB an image")
+    settle("dim", *_dim({name: value for name, (value, _) in asked.items()}))
     image_size = settle("image_size", native_size, "what the backbone was pretrained at")
     settle("train_size", *_train_size(image_size, transformer))
     rate = (TRANSFORMER_LR, "for a transformer") if transformer else (CNN_LR, "for a convolutional network")
@@ -258,6 +260,14 @@ def _pooling(attention: str) -> tuple[str, str]:
     if attention in AVERAGED:
         return "average", AVERAGED[attention]
     return "native", "as the transformer was pretrained"
+
+
+def _dim(asked: Mapping[str, Any]) -> tuple[int | None, str]:
+    """Project only what is long: a projection costs points where pictures are few."""
+    for name in (asked.get("pooling"), asked.get("attention")):
+        if name in LONG:
+            return 512, f"{name} gives many times as many, and 512 tell thousands of classes apart"
+    return None, "as pooling gives it: a projection to fewer costs points where pictures are few"
 
 
 def _head(names: set[str]) -> tuple[str, str]:

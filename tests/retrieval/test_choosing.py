@@ -81,7 +81,7 @@ def test_counts() -> None:
 def test_nothing_given() -> None:
     recipe = chosen()
     assert (recipe.loss, recipe.head, recipe.per_class, recipe.batch) == ("ce", "cosine", 1, 32)
-    assert (recipe.image_size, recipe.train_size, recipe.dim) == (224, 192, 512)
+    assert (recipe.image_size, recipe.train_size, recipe.dim) == (224, 192, None)
     assert recipe.epochs == round(80_000 / 2_640)
     assert recipe.lr == 5e-4
 
@@ -105,6 +105,13 @@ def test_what_is_given_wins_even_when_it_is_nothing() -> None:
     recipe = chosen(lr=1e-5, epochs=3, image_size=96, flip=0.0)
     assert (recipe.lr, recipe.epochs, recipe.image_size, recipe.augmentation.flip) == (1e-5, 3, 96, 0.0)
     assert recipe.train_size == 96  # follows the size that was given
+
+
+def test_only_long_vectors_are_projected() -> None:
+    assert chosen(pooling="gem").dim is chosen(attention="cbam").dim is None
+    assert chosen(pooling="bilinear").dim == chosen(attention="parts").dim == 512
+    assert chosen(pooling="covariance", dim=None).dim is None
+    assert chosen(dim=128).dim == 128
 
 
 def test_dependants_follow_the_loss() -> None:
