@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import logging
 import queue
@@ -34,7 +35,7 @@ class OpenVinoRuntime:
     """
 
     def __init__(self, model: Any, *, precision: str, at_once: int) -> None:
-        core = _openvino().Core()
+        core = _core()
         if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise EmbedderError("this processor has no bfloat16")
         compiled = core.compile_model(
@@ -91,7 +92,7 @@ def int8(network: Network, site: Site) -> Runtime:
 
 def _model(network: Network, conversions: Conversions) -> Any:
     folder = conversions.fetch(f"openvino-{version('openvino')}", lambda folder: _convert(network, folder))
-    return _openvino().Core().read_model(folder / "model.xml")
+    return _core().read_model(folder / "model.xml")
 
 
 def _convert(network: Network, folder: Path) -> None:
@@ -134,7 +135,17 @@ def _quantised(network: Network, site: Site) -> Any:
         openvino.save_model(quantised, folder / "model.xml", compress_to_fp16=False)
 
     name = f"openvino-{version('openvino')}-int8-nncf-{version('nncf')}"
-    return openvino.Core().read_model(site.conversions.fetch(name, make) / "model.xml")
+    return _core().read_model(site.conversions.fetch(name, make) / "model.xml")
+
+
+@functools.cache
+def _core() -> Any:
+    """The one core of the process.
+
+    Each core gives its thread a signal stack and puts the former one back when it dies; where two do not die in the
+    order opposite to their birth, a freed stack stays in place and the next signal (Ctrl-C, a child's end) ends Python.
+    """
+    return _openvino().Core()
 
 
 def _openvino() -> Any:

@@ -177,6 +177,29 @@ assert not sent, sent
     assert not (home / "intel").exists()
 
 
+def test_a_signal_after_runtimes_went_in_any_order_does_not_end_python(tmp_path: Path) -> None:
+    usable("openvino-int8")
+    script = """
+import signal, sys
+from pathlib import Path
+from tests.retrieval.test_runtimes import network_of, pictures
+from retrieval.conversions import Conversions
+from retrieval.runtimes import Site, build_runtime
+folder = Path(sys.argv[1])
+network = network_of("test_resnet", folder)
+site = Site("cpu", Conversions("2" * 64, cache=folder / "cache"), sample=pictures(network, 32))
+first, *others = [build_runtime(name, network, site) for name in ("openvino", "openvino-int8", "openvino")]
+del first
+del others
+signal.signal(signal.SIGINT, lambda *_: print("heard"))
+signal.raise_signal(signal.SIGINT)
+"""
+    command = [sys.executable, "-W", "ignore", "-c", script, str(tmp_path)]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr
+
+
 @pytest.mark.parametrize("name", list(RUNTIMES))
 def test_every_row_leads_to_a_function_and_says_what_it_needs(name: str) -> None:
     kind = RUNTIMES[name]
