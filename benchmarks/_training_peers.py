@@ -105,13 +105,13 @@ def plain(job: Job) -> Outcome:
 
 def open_metric_learning(job: Job) -> Outcome:
     """Train as the README of Open Metric Learning does."""
-    import pandas as pd  # type: ignore[import-untyped, import-not-found, unused-ignore]
-    from oml import __version__, datasets  # type: ignore[import-not-found]
-    from oml.interfaces.models import IExtractor  # type: ignore[import-not-found]
-    from oml.losses import ArcFaceLoss, TripletLossWithMiner  # type: ignore[import-not-found]
-    from oml.miners import HardTripletsMiner  # type: ignore[import-not-found]
-    from oml.registry.transforms import get_transforms  # type: ignore[import-not-found]
-    from oml.samplers import BalanceSampler  # type: ignore[import-not-found]
+    import pandas as pd
+    from oml import __version__, datasets
+    from oml.interfaces.models import IExtractor
+    from oml.losses import ArcFaceLoss, TripletLossWithMiner
+    from oml.miners import HardTripletsMiner
+    from oml.registry.transforms import get_transforms
+    from oml.samplers import BalanceSampler
     from torch.utils.data import DataLoader
 
     class Extractor(IExtractor):  # type: ignore[misc]
@@ -165,6 +165,7 @@ def open_metric_learning(job: Job) -> Outcome:
 
 def ours(job: Job) -> Outcome:
     """Train as ``lookalike train`` does, with all it chooses by itself set to what the others do."""
+    from retrieval.course import Listener
     from retrieval.embedder import Embedder
     from retrieval.held_out import CLASSES
     from retrieval.lesson import Examples, Lesson
@@ -214,7 +215,7 @@ def ours(job: Job) -> Outcome:
             write=Path.write_bytes,
             weights=Path(job.weights),
             device="cpu",
-            progress=lambda step: watch.note(step.loss, job.batch),
+            listener=Listener(step=lambda step: watch.note(step.loss, job.batch)),
         )
         assert trained is not None
         trained.embedder.save(place)

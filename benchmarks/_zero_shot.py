@@ -19,6 +19,7 @@ from indexer.files import write_bytes
 from indexer.options import progress_bar
 from retrieval import images
 from retrieval.choosing import Counts, choose
+from retrieval.course import Listener
 from retrieval.embedder import Embedder
 from retrieval.errors import ImageError
 from retrieval.evaluation import measures, ranking
@@ -136,7 +137,9 @@ class Contest:
             def progress(step: Any) -> None:
                 show((step.epoch - 1) * step.steps + step.step, step.epochs * step.steps, 0)
 
-            trained = fit(lesson, recipe, Path(folder), write=write_bytes, device="cpu", progress=progress)
+            trained = fit(
+                lesson, recipe, Path(folder), write=write_bytes, device="cpu", listener=Listener(step=progress)
+            )
         assert trained is not None
         took = time.monotonic() - began
         speed = float(np.mean([row.images_per_second for row in trained.course.rows]))

@@ -115,7 +115,7 @@ def prefer(measured: Sequence[tuple[Frozen, pa.Table]]) -> Preferred:
     fastest = max(alike, key=lambda row: row.images_per_second)
     times = fastest.images_per_second / best.images_per_second
     if times < FASTER:
-        return Preferred(best, f"{apart}, and is preferred because it is no slower")
+        return Preferred(best, f"{apart}, and is preferred because no other is much faster")
     return Preferred(fastest, f"{apart}, and {fastest.backbone} is preferred because it is {times:.1f} times as fast")
 
 

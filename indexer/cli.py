@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from indexer.opening import open_or_create
+from indexer.opening import open_or_create, read_source
 from indexer.options import (
     CATALOGUE,
     DEVICE,
@@ -25,8 +25,6 @@ from retrieval.errors import CatalogueError, InputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-    from retrieval.manifest import Manifest
 
 
 @click.command()
@@ -287,19 +285,6 @@ def rejected(catalogue: Path, as_json: bool) -> None:
         when: datetime = row["when"]
         click.echo(f"{when:%Y-%m-%d %H:%M}  {printable(row['uri'])}: {row['reason']}")
     click.echo(f"{len(rows):,} rejected")
-
-
-def read_source(source: Path, reading: dict[str, Any]) -> Manifest:
-    """Read a source as ``source_options`` say."""
-    from retrieval.manifest import Columns, read_manifest
-
-    columns = Columns(
-        image=reading["image_column"],
-        id=reading["id_column"],
-        label=reading["label_column"],
-        split=reading["split_column"],
-    )
-    return read_manifest(source, columns=columns, root=reading["root"], prefix=reading["prefix"])
 
 
 def keep_apart(catalogue: Path, source: Path) -> None:

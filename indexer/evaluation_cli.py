@@ -217,8 +217,8 @@ def _of_catalogue(
     reading: dict[str, Any],
 ) -> Measured:
     from indexer.catalogue import Catalogue
-    from indexer.cli import read_source
     from indexer.evaluation import evaluate_catalogue
+    from indexer.opening import read_source
     from indexer.view import EXACT
     from retrieval.evaluation import KS, Question
     from retrieval.model_card import read_description

@@ -19,7 +19,7 @@ from indexer.evaluation import Measured, Progress, with_pairs
 from indexer.frozen_row import with_frozen_row
 from indexer.pipeline import Outcome
 from indexer.report_pictures import PICTURE_SIZE
-from indexer.report_words import count
+from indexer.report_words import count, left_out
 from retrieval import images
 from retrieval.conversions import cache_folder
 from retrieval.datasets.cuts import CutSource
@@ -218,10 +218,8 @@ def measure_protocol(
                 queries, gallery, question=asked, embedder=card, device=run.device, progress=ranking
             )
         if report.left_out:
-            told = [
-                *told,
-                f"{count(report.left_out, 'query', 'queries')} without a right image in the gallery, not in the mean",
-            ]
+            apart = f"{count(report.left_out, 'query', 'queries')} {left_out(report.gallery)}"
+            told = [*told, f"{apart}, not in the mean"]
             _check(name, root, told, anyway=run.anyway)
             report = replace(report, title=question.title + NON_STANDARD, differences=told)
         used = pa.array([outcome.sha256 for outcome in outcomes if outcome.reason is None], pa.binary())

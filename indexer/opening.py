@@ -1,4 +1,4 @@
-"""Opening what the command line names: an embedder, or a catalogue, made where there is none."""
+"""Opening what the command line names: a source, an embedder, or a catalogue, made where there is none."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from retrieval.errors import DamagedError, InputError, NotFoundError
 if TYPE_CHECKING:
     from indexer.catalogue import Catalogue
     from retrieval.embedder import Embedder
+    from retrieval.manifest import Manifest
 
 DEFAULT: Final = "default"
 """Names the bundled embedder."""
@@ -134,6 +135,19 @@ def open_or_create(
         with opened.writing():
             opened.set_about(**given)
     return opened
+
+
+def read_source(source: Path, reading: dict[str, Any]) -> Manifest:
+    """Read a source as ``indexer.options.source_options`` say."""
+    from retrieval.manifest import Columns, read_manifest
+
+    columns = Columns(
+        image=reading["image_column"],
+        id=reading["id_column"],
+        label=reading["label_column"],
+        split=reading["split_column"],
+    )
+    return read_manifest(source, columns=columns, root=reading["root"], prefix=reading["prefix"])
 
 
 def _check_same(path: Path, card: dict[str, Any], embedder: Path) -> None:

@@ -10,7 +10,17 @@ from indexer.report_frame import framed
 from indexer.report_pictures import Album, Picture, duplicates, failures, hubs
 from indexer.report_sections import calibration, classes, curve, embedding_map, figures
 from indexer.report_style import STYLE
-from indexer.report_words import amount, command, count, data, decimals_of_interval, meanings, text, value
+from indexer.report_words import (
+    amount,
+    command,
+    count,
+    data,
+    decimals_of_interval,
+    left_out,
+    meanings,
+    text,
+    value,
+)
 from retrieval.report import Report
 
 MAX_REJECTED: Final = 100
@@ -124,7 +134,7 @@ def _measured(report: Report) -> str:
         ("queries", f"{report.queries:,} measured"),
         ("classes", f"{report.class_count:,}"),
         ("gallery", f"{count(report.gallery, 'image')} searched" if report.gallery else "none: a classifier decides"),
-        ("left out", f"{count(report.left_out, 'query', 'queries')} whose class has no other image in the gallery"),
+        ("left out", f"{count(report.left_out, 'query', 'queries')} {left_out(report.gallery)}"),
         ("unlabelled", f"{count(report.unlabelled, 'query', 'queries')} without a label"),
         ("rejected", f"{count(len(report.rejected), 'image')} that could not be used"),
     ]

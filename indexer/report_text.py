@@ -6,7 +6,7 @@ from typing import Final
 
 import click
 
-from indexer.report_words import count
+from indexer.report_words import count, left_out
 from retrieval.folders import printable
 from retrieval.model_card import name_of
 from retrieval.report import Figure, Report
@@ -44,7 +44,7 @@ def print_report(report: Report) -> None:
     against = f" against {count(report.gallery, 'image')}" if report.gallery else ""
     click.echo(
         f"\n{count(report.queries, 'query', 'queries')} of {count(report.class_count, 'class', 'classes')}{against}; "
-        f"left out: {report.left_out:,} whose class has no other image, {report.unlabelled:,} without a label, "
+        f"left out: {report.left_out:,} {left_out(report.gallery)}, {report.unlabelled:,} without a label, "
         f"{len(report.rejected):,} rejected"
     )
     for uri, reason in report.rejected[:SHOWN]:

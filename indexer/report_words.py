@@ -107,6 +107,11 @@ def decimals_of_interval(figures: Sequence[Figure]) -> int:
     return 2 if ends[0] is not None and ends[1] is not None and ends[1] - ends[0] < 0.01 else 1
 
 
+def left_out(gallery: int) -> str:
+    """Say why queries are counted apart from those that were measured: of a gallery so large, 0 for a head's."""
+    return "whose class has no other image in the gallery" if gallery else "of a class that the head does not know"
+
+
 def count(number: int, one: str, many: str | None = None) -> str:
     """Write a number with its noun: "1 query", "2,485 queries"."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import statistics
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Final
 
 from indexer.report_files import about_run
@@ -24,7 +21,6 @@ from retrieval.model_card import card_of
 if TYPE_CHECKING:
     from indexer.training_source import Found
     from retrieval.course import Row
-    from retrieval.lesson import Lesson
     from retrieval.training import Trained
     from retrieval.validation import Confusion, Score
 
@@ -71,22 +67,6 @@ class Measure:
         return f"95 % interval {percent(self.low, 1)} {between} {percent(self.high, 1)} %"
 
 
-def interval_of_share(right: int, of: int) -> tuple[float, float]:
-    """Give the 95 % interval of a share of independent trials (Wilson, JASA 1927), which holds for few of them too.
-
-    Args:
-        right: trials that went right.
-        of: trials, at least one.
-
-    Returns:
-        Lower and upper end, in [0, 1].
-    """
-    z = NormalDist().inv_cdf(0.975)
-    middle = (right + z * z / 2) / (of + z * z)
-    half = z * math.sqrt(right * (of - right) / of + z * z / 4) / (of + z * z)
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
 def measures(validation: Mapping[str, Any], held_out: int, measured: int) -> list[Measure]:
     """Tell the figures of a validation with what they are of, in the order of ``SCORES``.
 
@@ -95,6 +75,8 @@ def measures(validation: Mapping[str, Any], held_out: int, measured: int) -> lis
         held_out: images that were validated on.
         measured: those of them that can find another of their class.
     """
+    from retrieval.uncertainty import interval_of_share
+
     found = []
     for field, name in SCORES:
         value = validation.get(field)
@@ -117,12 +99,6 @@ def chosen_by(validation: Mapping[str, Any]) -> str:
     if len(named) == 2:
         return f"the better of {named[0]} and {named[1]}"
     return f"the {named[0]}" if named else "Recall@1"
-
-
-def deciding(validation: Mapping[str, Any]) -> str:
-    """Give the field of a ``Score`` whose value is the first of its ``merit``: what the epoch was chosen by."""
-    known = [field for field in ("knn", "head") if validation.get(field) is not None]
-    return max(known, key=lambda field: float(validation[field]), default="recall_at_1")
 
 
 @dataclass(frozen=True)
@@ -192,7 +168,7 @@ class Account:
             "best_epoch": self.best_epoch,
             "validation": None
             if self.best is None
-            else {**vars(self.best), "classifier": self.best.classifier, "chosen_by": deciding(vars(self.best))},
+            else {**vars(self.best), "classifier": self.best.classifier, "chosen_by": self.best.deciding},
             "seconds": self.seconds,
             "images_per_second": self.images_per_second,
             "refused": [{"uri": uri, "reason": reason} for uri, reason in self.refused],
@@ -211,8 +187,6 @@ def account_of(found: Found, trained: Trained, choices: Sequence[Choice]) -> tup
     Returns:
         The account, and what gives small pictures by id.
     """
-    from retrieval.lesson import MOST_VALIDATED
-
     lesson, course = found.lesson, trained.course
     run = {**trained.recipe.to_dict(), **trained.recipe.to_dict()["augmentation"]}
     as_run = [
@@ -221,18 +195,14 @@ def account_of(found: Found, trained: Trained, choices: Sequence[Choice]) -> tup
         else replace(choice, value=run[choice.field], why="as many as go into the budget")
         for choice in choices
     ]
-    held, refused = set(lesson.held_out.uris), [*found.refused, *trained.refused]
-    lost = sum(uri in held for uri, _ in trained.refused)
-    held_out = max(0, min(len(lesson.held_out.ids), MOST_VALIDATED) - lost)
     about = about_run()
     about["versions"] |= {name: installed for name in _VERSIONS if (installed := version(name))}
     account = Account(
         source=lesson.source,
-        pictures=len(lesson.train.ids) - (len(trained.refused) - lost),
+        pictures=course.pictures - len(course.unread),
         classes=len(set(lesson.train.labels)),
-        held_out=held_out,
-        # Of more than are validated on, a part is taken; its count of these is not known, and then hardly matters.
-        measured=min(held_out, _findable(lesson, {uri for uri, _ in trained.refused})),
+        held_out=course.held_out,
+        measured=course.measured,
         held_by=found.held_by,
         by=lesson.by,
         embedder=card_of(trained.embedder.description, trained.embedder.digest),
@@ -241,22 +211,11 @@ def account_of(found: Found, trained: Trained, choices: Sequence[Choice]) -> tup
         best=course.best,
         best_epoch=course.best_epoch,
         confusions=course.confusions,
-        refused=refused,
+        refused=[*found.refused, *trained.refused],
         seconds=course.rows[-1].seconds if course.rows else 0.0,
         about=about,
     )
     return account, _pictures(found)
-
-
-def _findable(lesson: Lesson, refused: set[str]) -> int:
-    """Count the held-out images that could be used and have another of their class where they are searched."""
-    asked, trained = (
-        Counter(label for uri, label in zip(some.uris, some.labels, strict=False) if uri not in refused)
-        for some in (lesson.held_out, lesson.train)
-    )
-    if lesson.by == "classes":
-        return sum(number for number in asked.values() if number > 1)
-    return sum(number for label, number in asked.items() if label in trained)
 
 
 def _pictures(found: Found) -> Callable[[str], bytes]:

@@ -63,7 +63,11 @@ _FIELDS: Final = frozenset(row.field for row in OPTIONS)
 @DEVICE
 @click.option("--workers", type=click.IntRange(min=0), metavar="N", help="Processes that make batches.")
 @click.option("--tensorboard", is_flag=True, help="Write losses for TensorBoard too.")
-@click.option("--restart", is_flag=True, help="Begin anew; what an earlier run left stays up to the first epoch.")
+@click.option(
+    "--restart",
+    is_flag=True,
+    help="Begin anew, not after the last epoch of what an earlier run left, which stays up to the first epoch.",
+)
 @JSON
 def train(
     source: Path | None,
@@ -131,20 +135,25 @@ def train(
     if leading:
         _tell(found, choices)
     with training_folder(out, leading=leading) as place:
-        trained = run_training(
-            found,
-            recipe,
-            choices,
-            place,
-            leading=leading,
-            notice=say,
-            weights=weights,
-            budget=budget,
-            device=device,
-            workers=workers,
-            tensorboard=tensorboard,
-            restart=restart,
-        )
+        try:
+            trained = run_training(
+                found,
+                recipe,
+                choices,
+                place,
+                leading=leading,
+                notice=say,
+                weights=weights,
+                budget=budget,
+                device=device,
+                workers=workers,
+                tensorboard=tensorboard,
+                restart=restart,
+            )
+        except KeyboardInterrupt:
+            if restart:
+                say("to go on from there, leave --restart out: with it the run begins anew once more")
+            raise
         if trained is None:
             return
         said = finish_training(found, trained, choices, out, place)

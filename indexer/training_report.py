@@ -10,7 +10,7 @@ from indexer.report_frame import framed
 from indexer.report_pictures import Album, Picture
 from indexer.report_style import STYLE
 from indexer.report_words import command, count, data, label, percent, text, value
-from indexer.training_account import SCORES, Account, Measure, chosen_by, deciding
+from indexer.training_account import SCORES, Account, Measure, chosen_by
 from indexer.training_charts import CURVE_STYLE, HUES, Series, curves_chart
 from indexer.training_options import shown
 from retrieval.choosing import USUAL, Choice
@@ -113,7 +113,8 @@ def _headline(account: Account) -> tuple[str, str, str]:
 def _first_and_choosing(account: Account) -> tuple[Measure, Measure]:
     """Give Recall@1, and the figure that chose the epoch, which may be the same."""
     found = {one.field: one for one in account.measures}
-    return found["recall_at_1"], found[deciding(vars(account.best))]
+    assert account.best is not None
+    return found["recall_at_1"], found[account.best.deciding]
 
 
 def _unbroken(told: str) -> str:
@@ -348,8 +349,13 @@ def _repeat(account: Account) -> str:
     line = f"<pre><code>{command(called)}</code></pre>" if called else ""
     rows = [(text(key).replace("_", " "), value(given)) for key, given in about.items()]
     files = [(f"<code>{name}</code>", what) for name, what in _FILES]
+    by_the_clock = ""
+    if "--budget" in str(called):
+        by_the_clock = (
+            f" A budget goes by the speed of the machine: give <code>--epochs {len(account.rows)}</code> in its place."
+        )
     return (
         "<p>The same command on the same images draws the same numbers; with <code>--deterministic</code> and the same "
-        "versions on the same machine it gives the same weights to the bit.</p>"
+        f"versions on the same machine it gives the same weights to the bit.{by_the_clock}</p>"
         f"{line}{_list(rows)}<h3>Files beside this page</h3>{_list(files, 'facts-list wide')}"
     )

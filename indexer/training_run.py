@@ -51,6 +51,7 @@ def run_training(
         KeyboardInterrupt: the user stopped it.
         LookalikeError: what ``fit`` raises; or the device has no memory left.
     """
+    from retrieval.course import NOBODY, Listener
     from retrieval.training import fit
 
     metrics = Metrics(place / METRICS)
@@ -72,10 +73,7 @@ def run_training(
                 recipe,
                 place,
                 write=write_bytes,
-                filling=filling if leading else lambda done, total, refused: None,
-                progress=showing if leading else lambda step: None,
-                on_row=on_row,
-                notice=notice,
+                listener=Listener(filling, showing, on_row, notice) if leading else NOBODY,
                 **how,
             )
         except RuntimeError as error:

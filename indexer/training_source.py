@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from indexer.cli import read_source
+from indexer.opening import read_source
 from indexer.report_words import count
 from retrieval.errors import InputError, ProtocolError
 from retrieval.folders import printable
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 NONE: Final = "none"
 NOTHING: Final = "nothing is held out, and the last epoch is kept"
+UNFIT: Final = "no classes with pictures enough to hold some out, so the last epoch is kept"
 
 SOME: Final = 5
 TRAIN: Final = frozenset({"train", "training", "trainval"})
@@ -130,7 +131,7 @@ def find_lesson(asked: Asked, *, notice: Callable[[str], object]) -> Found:
     elif asked.whole or by == NONE or not any(rows.labels):
         out, how = rows.at([]), NOTHING
     else:
-        rows, out, how = _parted(rows, by, asked)
+        rows, out, how = _parted_where_it_can_be(rows, by, asked)
     if asked.labelled:
         check_labels(rows.labels, source=f"the training part of {name}", how=_labels_from(asked))
     out, by = _fitting(rows, out, by, asked.labelled, notice) if out.ids else (out, CLASSES)
@@ -301,6 +302,20 @@ def _apart(rows: _Rows, held: _Rows, notice: Callable[[str], object]) -> _Rows:
         number = len(rows.ids) - len(apart.ids)
         notice(f"{count(number, 'picture')} left out of training, because validation has the same files")
     return apart
+
+
+def _parted_where_it_can_be(rows: _Rows, by: str, asked: Asked) -> tuple[_Rows, _Rows, str]:
+    """Hold pictures out; none where labels only serve to validate, nobody asked, and they are not fit for it."""
+    needless = not asked.labelled and asked.hold_out is None
+    try:
+        kept, out, how = _parted(rows, by, asked)
+    except InputError:
+        if needless:
+            return rows, rows.at([]), UNFIT
+        raise
+    if needless and max(Counter(out.labels).values()) < 2:
+        return rows, rows.at([]), UNFIT
+    return kept, out, how
 
 
 def _parted(rows: _Rows, by: str, asked: Asked) -> tuple[_Rows, _Rows, str]:

@@ -148,7 +148,7 @@ BASELINES: Final[dict[str, Baseline]] = {
     "transfer": Baseline(
         "plain transfer learning: ResNet-18 with a new classifier (Kornblith et al., CVPR 2019)",
         "resnet18",
-        {**_CLASSIFIED, "pooling": "average", "dim": None, "smoothing": 0.0},
+        {**_CLASSIFIED, "pooling": "average", "dim": None},
     ),
 }
 """Word for ``--as`` → the configuration; every option still overrides it."""
@@ -211,7 +211,7 @@ def choose(
     settle("lr", *rate)
     if asked.get("optimizer", ("", ""))[0] == "adam":
         settle("weight_decay", 0.0, "adam adds decay to the gradient, where AdamW's would erase the weights")
-    settle("ema", AVERAGE, "a little better than the weights of one step, at next to no cost")
+    settle("ema", AVERAGE, "the weights of many steps, not of the last one only, at next to no cost")
     settle("epochs", *_epochs(counts, device.partition(":")[0], budget))
     recipe, choices = _filled(made, asked)
     return recipe, choices
@@ -253,7 +253,7 @@ def _loss(counts: Counts, asked: Mapping[str, Any]) -> tuple[str, str]:
         return WITHOUT_LABELS, "there are no labels, so it learns which pictures are views of one"
     if asked.get("head") == "none":
         return "softmax", "learns as ce does, with directions of classes that are not kept: there is no head"
-    return "ce", "the best of all losses on classes that were held out, and it names the class"
+    return "ce", "the best of those tried on classes that were held out, and it names the class"
 
 
 def _pooling(attention: str) -> tuple[str, str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from torch import Tensor
 
@@ -18,7 +19,7 @@ class Row:
         epoch: from 1.
         loss: mean over its steps.
         parts: the same of each term of the loss.
-        lr: the backbone's largest learning rate at its last step.
+        lr: the backbone's largest learning rate in the epoch's last step.
         image_size: of its training pictures.
         images_per_second: of training alone.
         seconds: since the run began, interruptions left out.
@@ -68,6 +69,30 @@ class Step:
     score: Score | None
 
 
+def _nothing(*_: object) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Who is told how a run goes.
+
+    Attributes:
+        filling: called with pictures decoded, pictures in all, pictures refused.
+        step: called after each step.
+        row: called after each epoch.
+        notice: told in a sentence what was decided.
+    """
+
+    filling: Callable[[int, int, int], object] = field(default_factory=lambda: _nothing)
+    step: Callable[[Step], object] = field(default_factory=lambda: _nothing)
+    row: Callable[[Row], object] = field(default_factory=lambda: _nothing)
+    notice: Callable[[str], object] = field(default_factory=lambda: _nothing)
+
+
+NOBODY: Final = Listener()
+
+
 @dataclass
 class Course:
     """What a run has come to; kept in the checkpoint.
@@ -80,6 +105,8 @@ class Course:
         confusions: of the best validation.
         seconds: that earlier parts of the run took.
         pictures: that are trained on.
+        held_out: pictures that are validated on.
+        measured: those of them with another of their class in what is searched.
         refused: uri and reason of those that cannot be used.
         unread: places among the training pictures of those that could not be read when they were to be shown.
     """
@@ -91,6 +118,8 @@ class Course:
     confusions: list[Confusion] = field(default_factory=list)
     seconds: float = 0.0
     pictures: int = 0
+    held_out: int = 0
+    measured: int = 0
     refused: list[tuple[str, str]] = field(default_factory=list)
     unread: list[int] = field(default_factory=list)
 
@@ -104,6 +133,8 @@ class Course:
             "confusions": [asdict(confusion) for confusion in self.confusions],
             "seconds": self.seconds,
             "pictures": self.pictures,
+            "held_out": self.held_out,
+            "measured": self.measured,
             "refused": self.refused,
             "unread": self.unread,
         }
@@ -120,6 +151,8 @@ class Course:
             confusions=[Confusion(**confusion) for confusion in values["confusions"]],
             seconds=values["seconds"],
             pictures=values["pictures"],
+            held_out=values["held_out"],
+            measured=values["measured"],
             refused=values["refused"],
             unread=values["unread"],
         )

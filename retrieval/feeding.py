@@ -110,14 +110,17 @@ class Feed(Dataset[dict[str, Any]]):
 
     def _picture(self, position: int, rng: np.random.Generator, unread: list[int]) -> np.ndarray:
         """A picture, or another of its class where it cannot be read (any more)."""
-        for _ in range(TRIES):
+        tried: list[int] = []
+        while True:
             try:
                 return self._store[self._places[position]]
-            except ImageError as error:
+            except ImageError:
                 unread.append(self._places[position])
-                failure = error
-                position = int(rng.choice(np.flatnonzero(self._codes == self._codes[position])))
-        raise failure
+                tried.append(position)
+                others = np.setdiff1d(np.flatnonzero(self._codes == self._codes[position]), tried)
+                if not len(others) or len(tried) == TRIES:
+                    raise
+                position = int(rng.choice(others))
 
 
 def loader_of(feed: Feed, workers: int) -> DataLoader[dict[str, Any]]:

@@ -121,7 +121,7 @@ class Fitting(lightning.LightningModule):
     def configure_optimizers(self) -> Any:
         """Give the optimizer and the learning rates of every step."""
         recipe = self._recipe
-        new = self.network.parts()["new"]
+        new = self.network.new_parameters()
         groups = parameter_groups(recipe, self.network.backbone, new, self.objective.parameters())
         # Lightning clips no gradients of a fused optimizer under autocast.
         optimizer = optimizer_of(recipe, groups, fused=str(self.trainer.precision).startswith("32"))

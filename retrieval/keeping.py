@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.plugins.io import CheckpointIO
 
-from retrieval.course import Course, Row, Step
+from retrieval.course import Course, Listener, Row, Step
 from retrieval.errors import DamagedError, EmbedderError
 from retrieval.fitting import advice
 from retrieval.processes import gathered
@@ -95,9 +95,7 @@ class Keeper(Checkpoint):
         asked: dict[str, Any],
         validate: Callable[[Any], tuple[Score, list[Confusion]]] | None,
         every: int,
-        progress: Callable[[Step], object],
-        on_row: Callable[[Row], object],
-        notice: Callable[[str], object],
+        listener: Listener,
         deadline: float | None,
         validation: float,
     ) -> None:
@@ -110,23 +108,24 @@ class Keeper(Checkpoint):
             asked: the recipe before it was fitted to a budget; goes there too.
             validate: network → its score and confusions; None where nothing is held out.
             every: epochs between two validations.
-            progress: called after each step.
-            on_row: called after each epoch.
-            notice: told in a sentence when the deadline ends the run before its last epoch.
+            listener: told of steps and epochs, and when the deadline ends the run before its last epoch.
             deadline: by ``time.monotonic``, when the run shall have ended, its last validation too; None: none.
             validation: seconds that a validation is expected to take; what one took is believed from then on.
         """
         self.course, self._recipe, self._path, self._stopped = Course(), recipe, path, False
         self._validate, self._every = validate, every
-        self._progress, self._on_row, self._notice = progress, on_row, notice
-        self._deadline, self._validation = deadline, validation
+        self._listener, self._deadline, self._validation = listener, deadline, validation
         self._identity, self._asked = identity, asked
         self._began = self._epoch_began = time.monotonic()
-        self._images = 0
+        self._images, self._rate = 0, 0.0
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Start the clock of the epoch."""
         self._epoch_began, self._images = time.monotonic(), 0
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Read the learning rate, before the scheduler goes on to the next step's."""
+        self._rate = max(group["lr"] for group in trainer.optimizers[0].param_groups if group["name"] == "backbone")
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Tell where the run is."""
@@ -141,7 +140,7 @@ class Keeper(Checkpoint):
             images_per_second=self._images / max(took, 1e-9),
             score=next((row.score for row in reversed(self.course.rows) if row.score is not None), None),
         )
-        self._progress(self._step)
+        self._listener.step(self._step)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Validate where it is time to, and write the checkpoint."""
@@ -170,7 +169,7 @@ class Keeper(Checkpoint):
             epoch=epoch,
             loss=float(losses),
             parts={name: float(torch.stack(values).mean()) for name, values in pl_module.parts.items()},
-            lr=max(group["lr"] for group in trainer.optimizers[0].param_groups if group["name"] == "backbone"),
+            lr=self._rate,
             image_size=pl_module.feed.size,
             images_per_second=self._images / max(took, 1e-9),
             seconds=self.course.seconds + time.monotonic() - self._began,
@@ -181,14 +180,14 @@ class Keeper(Checkpoint):
         self._stopped = late or self._tired()
         trainer.save_checkpoint(self._path)
         if trainer.is_global_zero:
-            self._on_row(row)
+            self._listener.row(row)
             if late and epoch < self._recipe.epochs:
-                self._notice(
+                self._listener.notice(
                     f"the budget ends the run after epoch {epoch} of {self._recipe.epochs}, before the schedule of its "
                     f"learning rates is over: a longer --budget, or --epochs {epoch}, lets it come to its end"
                 )
         if score is not None:
-            self._progress(replace(self._step, score=score))
+            self._listener.step(replace(self._step, score=score))
         trainer.should_stop = self._stopped
 
     def _keep(self, fitting: Any, score: Score | None, epoch: int) -> None:
@@ -198,8 +197,9 @@ class Keeper(Checkpoint):
         }
 
     def _tired(self) -> bool:
-        validated = [row.epoch for row in self.course.rows if row.score is not None]
-        return 0 < self._recipe.patience <= sum(epoch > self.course.best_epoch for epoch in validated)
+        merits = [row.score.merit for row in self.course.rows if row.score is not None]
+        # Of epochs as good the last is kept, but only a better one is worth waiting for.
+        return bool(merits) and 0 < self._recipe.patience < len(merits) - merits.index(max(merits))
 
     @property
     def state_key(self) -> str:

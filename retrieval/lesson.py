@@ -84,7 +84,7 @@ def store_of(
 
 
 def held_out_of(
-    examples: Examples, preprocessing: Preprocessing, *, whole_classes: bool
+    examples: Examples, preprocessing: Preprocessing, *, whole_classes: bool, sharing: int = 1
 ) -> tuple[Pictures, list[tuple[str, str]]]:
     """Bring held-out pictures to the network's size, just as the embedder will.
 
@@ -94,6 +94,7 @@ def held_out_of(
         examples: held out; may be none.
         preprocessing: of the embedder.
         whole_classes: whether they are searched among themselves, so that a class stays together.
+        sharing: processes on this machine that each keep their own.
 
     Returns:
         The pictures, and uri and reason of those that cannot be used.
@@ -109,7 +110,7 @@ def held_out_of(
         [examples.uris[at] for at in chosen],
         [examples.labels[at] for at in chosen],
     )
-    store = store_of(some, preprocessing)
+    store = store_of(some, preprocessing, sharing=sharing)
     refused = dict(store.unusable(range(len(chosen))))
     kept = [at for at in range(len(chosen)) if at not in refused]
     if n and not kept:
@@ -134,8 +135,6 @@ def gallery_of(train: Examples, store: PictureStore, places: Sequence[int], prep
         members.setdefault(train.labels[at], []).append(at)
     of_each = max(1, min(GALLERY_PER_CLASS, MOST_SEARCHED // len(members)))
     chosen = [of_class[at] for of_class in members.values() for at in _spread(len(of_class), of_each)]
-    without = {place for place, _ in store.unusable(chosen)}
-    chosen = [place for place in chosen if place not in without]
     prepare = preprocessing.preparation()
     return Pictures(
         [train.ids[at] for at in chosen],

@@ -110,13 +110,10 @@ class Network(torch.nn.Module):
         logits: Tensor = self.head(vectors)
         return logits
 
-    def parts(self) -> dict[str, dict[str, torch.nn.Parameter]]:
-        """Give the parameters that can be trained by name: "backbone" (timm's names) and "new" (all others)."""
-        wanted = [(name, value) for name, value in self.named_parameters() if value.requires_grad]
-        return {
-            "backbone": {name[len("backbone.") :]: value for name, value in wanted if name.startswith("backbone.")},
-            "new": {name: value for name, value in wanted if not name.startswith("backbone.")},
-        }
+    def new_parameters(self) -> dict[str, torch.nn.Parameter]:
+        """Give the parameters that can be trained and are not the backbone's, by name."""
+        named = self.named_parameters()
+        return {name: value for name, value in named if value.requires_grad and not name.startswith("backbone.")}
 
     def tensors(self) -> dict[str, Tensor]:
         """Give what is saved, by name in order: the backbone's by timm's names, all others after ``OURS``."""

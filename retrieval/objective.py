@@ -117,16 +117,6 @@ class Objective(torch.nn.Module):
         return any(term.row.needs_labels for term in self.terms)
 
     @property
-    def needs_pairs(self) -> bool:
-        """Whether a batch must hold two images of a class."""
-        return any(term.row.needs_pairs for term in self.terms)
-
-    @property
-    def mixable(self) -> bool:
-        """Whether mixup and CutMix make sense with all of it."""
-        return all(term.row.mixable for term in self.terms)
-
-    @property
     def needs_head(self) -> bool:
         """Whether the network must have a head."""
         return any(term.row.needs_head for term in self.terms)

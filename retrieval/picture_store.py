@@ -103,8 +103,18 @@ class PictureStore:
         except ImageError as error:
             raise ImageError(f"the picture {uri} cannot be used: {error}") from error
 
-    def unusable(self, places: Sequence[int]) -> list[tuple[int, str]]:
-        """Place and reason of those of some pictures that cannot be used; what is not kept is read and decoded."""
+    def unusable(
+        self, places: Sequence[int], *, progress: Callable[[int, int, int], object] = lambda *_: None
+    ) -> list[tuple[int, str]]:
+        """Find those of some pictures that cannot be used; what is not kept is read and decoded for that.
+
+        Args:
+            places: which are meant.
+            progress: called after each picture that is decoded with those done, all, and those that cannot be used.
+
+        Returns:
+            Place and reason of each, in the order of ``places``.
+        """
         if self.in_memory:
             known = dict(self.refused)
             return [(place, known[place]) for place in places if place in known]
@@ -117,8 +127,12 @@ class PictureStore:
             return None
 
         with ThreadPoolExecutor(cores(), thread_name_prefix="decode") as pool:
-            found = zip(places, pool.map(reason, places), strict=True)
-            return [(place, why) for place, why in found if why is not None]
+            found = []
+            for done, (place, why) in enumerate(zip(places, pool.map(reason, places), strict=True), 1):
+                if why is not None:
+                    found.append((place, why))
+                progress(done, len(places), len(found))
+            return found
 
     def fill(
         self, *, threads: int | None = None, progress: Callable[[int, int, int], object] = lambda *_: None

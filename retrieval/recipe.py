@@ -1,4 +1,4 @@
-"""Every choice of a training run, and how the choices are made that nobody made; read without loading torch."""
+"""Every choice of a training run; read without loading torch."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 import torch
 
+from retrieval.choosing import STEP
 from retrieval.errors import InputError
 from retrieval.feeding import Feed, size_of
 from retrieval.keeping import WARM, Clock
@@ -114,8 +115,10 @@ def fitted(recipe: Recipe, seconds: float, steps: int, costs: Costs, *, pictures
         validations = math.ceil(tried.epochs / validate_every(tried, pictures, validated))
         return training + validations * validated * costs.picture
 
-    # From the most down: one epoch more may cost less, where it makes validations rarer.
-    for epochs in range(recipe.epochs, 0, -1):
+    # From the most down: one epoch more may cost less, where it makes validations rarer. More cannot go in, were they
+    # all of the cheapest.
+    most = seconds / max(1e-9, steps * min(costs.step(size) for size in sizes_of(recipe)))
+    for epochs in range(min(recipe.epochs, max(1, math.floor(most))), 0, -1):
         tried = replace(recipe, epochs=epochs)
         if needed(tried) <= seconds * MARGIN:
             return tried
@@ -130,8 +133,10 @@ def _told(seconds: float) -> str:
 
 
 def sizes_of(recipe: Recipe) -> list[int]:
-    """Image sizes that a run of at most so many epochs may have, ascending."""
-    return sorted({size_of(replace(recipe, epochs=n), e) for n in range(1, recipe.epochs + 1) for e in range(n)})
+    """Image sizes that a run may have, of however many epochs, ascending."""
+    first, last = recipe.first_size, recipe.train_size
+    growing = () if first is None else range(max(STEP, first // STEP * STEP), last, STEP)
+    return [*growing, last]
 
 
 def validate_every(recipe: Recipe, pictures: int, validated: int) -> int:

@@ -19,7 +19,7 @@ from retrieval.architecture import NONE
 from retrieval.backbones import Preprocessing, synchronised
 from retrieval.choosing import STEP
 from retrieval.composition import compose
-from retrieval.course import Course, Row, Step
+from retrieval.course import NOBODY, Course, Listener
 from retrieval.embedder import Embedder, choose_device
 from retrieval.errors import DamagedError, InputError
 from retrieval.feeding import Feed
@@ -34,12 +34,12 @@ from retrieval.memory import keep_freed_memory
 from retrieval.model_card import TRAINING
 from retrieval.network import Network
 from retrieval.objective import Objective
-from retrieval.processes import gathered, own_device
+from retrieval.processes import gathered, in_parts, own_device
 from retrieval.recipe import Recipe
 from retrieval.running import agreed, join, processes, quietly, trainer_of
 from retrieval.sampling import Batches
 from retrieval.timing import fitted, measure, sizes_of, validate_every
-from retrieval.validation import Confusion, Score, score
+from retrieval.validation import Confusion, Score, findable, score
 
 CHECKPOINT: Final = "last.ckpt"
 CONFUSIONS: Final = 60
@@ -78,10 +78,7 @@ def fit(
     device: str = "auto",
     workers: int | None = None,
     tensorboard: bool = False,
-    filling: Callable[[int, int, int], object] = lambda done, total, refused: None,
-    progress: Callable[[Step], object] = lambda step: None,
-    on_row: Callable[[Row], object] = lambda row: None,
-    notice: Callable[[str], object] = lambda text: None,
+    listener: Listener = NOBODY,
 ) -> Trained | None:
     """Train an embedder, going on where a run of the same recipe in this folder was stopped.
 
@@ -99,10 +96,7 @@ def fit(
         device: "auto", "cpu", "cuda" or "cuda:N".
         workers: processes that make batches; None: by the device and the cores.
         tensorboard: whether losses are written for TensorBoard, below ``folder``.
-        filling: called with pictures decoded, pictures in all, pictures refused.
-        progress: called after each step.
-        on_row: called after each epoch.
-        notice: told in a sentence what was decided.
+        listener: told how it goes.
 
     Returns:
         The embedder and how it came about; None in all processes of a distributed run but the first.
@@ -117,20 +111,27 @@ def fit(
     """
     began = time.monotonic()
     chosen = choose_device(device)
+    if processes()[0] > 1 and ":" in chosen:
+        raise InputError(f"each process of torchrun takes a GPU of its own: give --device cuda, not {chosen}")
     rank, world = join(chosen)
     where = torch.device(own_device(chosen))
     if where.type == "cpu":
         keep_freed_memory()
     path = folder / CHECKPOINT
     identity, asked = _identity(lesson, recipe, budget, weights), recipe.to_dict()
+    deadline = None if budget is None else began + budget
     found = None if restart else _kept(path, identity, recipe)
+    finished = False
     if found is not None:
-        recipe, budget = Recipe.from_dict(found["recipe"]), None
+        recipe = Recipe.from_dict(found["recipe"])
         done = len(found["course"]["rows"])
-        if found["stopped"] or done >= recipe.epochs:
-            notice(f"the run in {folder} is finished already; --restart begins it anew")
+        finished = found["stopped"] or done >= recipe.epochs
+        if finished:
+            listener.notice(f"the run in {folder} is finished already; --restart begins it anew")
         else:
-            notice(f"going on after epoch {done} of {recipe.epochs}")
+            listener.notice(f"going on after epoch {done} of {recipe.epochs}")
+        if deadline is not None:
+            deadline -= found["course"]["seconds"]
     _check(recipe, where, world)
     classes = sorted(set(lesson.train.labels))
     network, preprocessing, provenance = compose(recipe, classes=classes, weights=weights)
@@ -148,14 +149,14 @@ def fit(
     set_mode(network, recipe)
 
     course = Course()
-    if found is not None and (found["stopped"] or len(found["course"]["rows"]) >= recipe.epochs):
+    if found is not None and finished:
         course = Course.from_dict(found["course"])
         _load(network, course)
     else:
-        lessons = _Prepared(lesson, recipe, preprocessing, objective.views, rank, world, filling, notice)
+        lessons = _Prepared(lesson, recipe, preprocessing, objective.views, rank, world, listener)
         hands = lessons.workers(where) if workers is None else workers
         validation = 0.0
-        if budget is not None:
+        if budget is not None and found is None:
 
             def run(clock: Clock, steps: int) -> None:
                 trial = Fitting(copy.deepcopy(network), copy.deepcopy(objective), recipe, lessons.feed, hands)
@@ -167,7 +168,8 @@ def fit(
             left = budget - (time.monotonic() - began)
             recipe = agreed(rank, world, lambda: fitted(recipe, left, lessons.feed.steps, costs, **counts))
             validation = lessons.validated * costs.picture
-            notice(f"{recipe.epochs} epochs fit into the budget")
+            listener.notice(f"{recipe.epochs} epochs fit into the budget")
+            _check_rest(recipe)
             lessons.take(recipe)
         keeper = Keeper(
             recipe,
@@ -176,13 +178,11 @@ def fit(
             asked=asked,
             validate=lessons.validation(network.architecture.classes, where),
             every=validate_every(recipe, lessons.pictures, lessons.validated),
-            deadline=None if budget is None else began + budget,
-            progress=progress,
-            on_row=on_row,
-            notice=notice,
+            listener=listener,
+            deadline=deadline,
             validation=validation,
         )
-        keeper.course.pictures, keeper.course.refused = lessons.pictures, lessons.refused
+        keeper.course = lessons.course()
         fitting = Fitting(network, objective, recipe, lessons.feed, hands)
         with quietly():
             trainer = trainer_of(recipe, where, keeper, files=Files(write), tensorboard=folder if tensorboard else None)
@@ -218,8 +218,7 @@ class _Prepared:
         views: int,
         rank: int,
         world: int,
-        filling: Callable[[int, int, int], object],
-        notice: Callable[[str], object],
+        listener: Listener,
     ) -> None:
         train, classes = lesson.train, sorted(set(lesson.train.labels))
         code_of = {name: at for at, name in enumerate(classes)}
@@ -232,16 +231,21 @@ class _Prepared:
 
         batches(range(len(train.ids)))  # what cannot be is told before everything is decoded
         self._store = store_of(
-            train, preprocessing, size=math.ceil(recipe.train_size * ROOM), progress=filling, sharing=processes()[1]
+            train,
+            preprocessing,
+            size=math.ceil(recipe.train_size * ROOM),
+            progress=listener.filling,
+            sharing=processes()[1],
         )
-        notice(self._store.notice)
-        # Of processes with memory for the pictures and without, only the first know which cannot be used.
-        unusable = dict(pair for refused in gathered(self._store.refused) for pair in refused)
+        listener.notice(self._store.notice)
+        unusable = dict(self._unusable(listener.filling))
         self.refused = [(train.uris[at], unusable[at]) for at in sorted(unusable)]
         self._places = [at for at in range(len(self._store)) if at not in unusable]
         self._codes, self._batches = batches(self._places)
         self._shared = {"views": views, "rank": rank, "world": world}
-        self._held_out, more = held_out_of(lesson.held_out, preprocessing, whole_classes=lesson.by == CLASSES)
+        self._held_out, more = held_out_of(
+            lesson.held_out, preprocessing, whole_classes=lesson.by == CLASSES, sharing=processes()[1]
+        )
         self.refused += more
         self._gallery = None
         if lesson.by == IMAGES and self._held_out.ids:
@@ -253,6 +257,21 @@ class _Prepared:
     def take(self, recipe: Recipe) -> None:
         """Feed by another recipe of the same batches."""
         self.feed = Feed(self._store, self._places, self._codes, self._batches, recipe, **self._shared)
+
+    def _unusable(self, filling: Callable[[int, int, int], object]) -> list[tuple[int, str]]:
+        """Place and reason of pictures that cannot be used; where none is kept, all processes look through them."""
+        for known in gathered(self._store.refused if self._store.in_memory else None):
+            if known is not None:  # of processes with memory for the pictures and without
+                return known
+        store = self._store
+        parts = in_parts(len(store), lambda some: store.unusable(some.tolist(), progress=filling))
+        return [pair for _, found in parts for pair in found]
+
+    def course(self) -> Course:
+        """A run that has not begun."""
+        measured = findable(self._held_out, self._gallery)
+        held_out = len(self._held_out.ids)
+        return Course(pictures=self.pictures, held_out=held_out, measured=measured, refused=self.refused)
 
     def workers(self, device: torch.device) -> int:
         """Processes that make batches: none beside a processor that trains, which they would only slow down."""
@@ -276,13 +295,27 @@ def _load(network: Network, course: Course) -> None:
     network.load_state_dict(course.weights)
 
 
+def _check_rest(recipe: Recipe) -> None:
+    """Refuse a run whose backbone rests to its end."""
+    if 0 < recipe.epochs <= recipe.warmup_head:
+        raise InputError(
+            f"the head alone would be trained in all {recipe.epochs} epochs: give fewer than --warmup-head "
+            f"{recipe.warmup_head}, or more epochs or time"
+        )
+
+
 def _check(recipe: Recipe, device: torch.device, world: int) -> None:
     """Refuse choices that do not go together."""
-    if recipe.head != NONE and not any(term.row.needs_head for term in parse(recipe.loss)):
+    classifies = any(term.row.needs_head for term in parse(recipe.loss))
+    if recipe.smoothing > 0 and not classifies:
+        raise InputError(f"label smoothing is of ce, and the loss {recipe.loss} has none: leave --smoothing out")
+    if recipe.head != NONE and not classifies:
+        alone = any(not term.row.needs_labels for term in parse(recipe.loss))
         raise InputError(
             f"the loss {recipe.loss} does not train the classifier head {recipe.head}: "
-            "add +ce to --loss, or give --head none"
+            f"{'' if alone else 'add +ce to --loss, or '}give --head none"
         )
+    _check_rest(recipe)
     if recipe.first_size is not None and recipe.first_size < STEP:
         raise InputError(f"the first pictures are at least {STEP} pixels a side, not {recipe.first_size}: --first-size")
     if recipe.first_size is not None and recipe.first_size > recipe.train_size:
@@ -361,7 +394,7 @@ def _unlike(asked: dict[str, Any], recipe: Recipe) -> str:
     """Say how a run differs from another recipe."""
     there, now = ({**one, **one["augmentation"]} for one in (asked, recipe.to_dict()))
     told = [
-        f"{name.replace('_', '-')} {there[name]}, not {now[name]}"
+        f"{name.replace('_', '-')} {there.get(name)}, not {now[name]}"
         for name in now
         if name != "augmentation" and there.get(name) != now[name]
     ]
@@ -376,7 +409,7 @@ def _card(lesson: Lesson, recipe: Recipe, course: Course, classes: int) -> dict[
         "source": lesson.source,
         "pictures": course.pictures,
         "classes": classes,
-        "held_out": len(lesson.held_out.ids),
+        "held_out": course.held_out,
         "held_out_by": lesson.by,
         "epoch": course.best_epoch,
         "validation": None if best is None else vars(best),

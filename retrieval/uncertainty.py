@@ -222,7 +222,7 @@ def over_seeds(values: Sequence[float]) -> Spread:
     mean, least, most = float(runs.mean()), float(runs.min()), float(runs.max())
     if len(runs) < 2:
         return Spread(len(runs), mean, None, least, most, None, None)
-    from scipy.special import stdtrit  # type: ignore[import-untyped]
+    from scipy.special import stdtrit
 
     deviation = float(runs.std(ddof=1))
     half = float(stdtrit(len(runs) - 1, 0.975)) * deviation / np.sqrt(len(runs))
@@ -241,6 +241,22 @@ def difference_over_seeds(a: Sequence[float], b: Sequence[float]) -> Spread:
     """
     assert len(a) == len(b)
     return over_seeds(np.subtract(a, b, dtype=np.float64).tolist())
+
+
+def interval_of_share(right: int, of: int) -> tuple[float, float]:
+    """Give the 95 % interval of a share of independent trials (Wilson, JASA 1927), which holds for few of them too.
+
+    Args:
+        right: trials that went right.
+        of: trials, at least one.
+
+    Returns:
+        Lower and upper end, in [0, 1].
+    """
+    from scipy.stats import binomtest
+
+    interval = binomtest(right, of).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def _bootstrap(values: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray | None:

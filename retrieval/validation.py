@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -37,15 +38,20 @@ class Score:
     head: float | None = None
 
     @property
+    def deciding(self) -> str:
+        """The field that epochs are ordered by: the best way to name the class where classes are known."""
+        named = [field for field in (KNN, HEAD) if getattr(self, field) is not None]
+        return max(named, key=lambda field: float(getattr(self, field)), default="recall_at_1")
+
+    @property
     def merit(self) -> tuple[float, float]:
-        """What epochs are ordered by: the best way to name the class where classes are known, else Recall@1."""
-        named = [share for share in (self.knn, self.head) if share is not None]
-        return max(named, default=self.recall_at_1), self.map_at_r
+        """What epochs are ordered by; between even ones MAP@R decides."""
+        return float(getattr(self, self.deciding)), self.map_at_r
 
     @property
     def classifier(self) -> str:
         """Which names classes better: "head" or "knn"."""
-        return HEAD if self.head is not None and (self.knn is None or self.head > self.knn) else KNN
+        return HEAD if self.deciding == HEAD else KNN
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,14 @@ class Pictures:
     ids: Sequence[str]
     labels: Sequence[str]
     pixels: Callable[[int], np.ndarray]
+
+
+def findable(queries: Pictures, gallery: Pictures | None) -> int:
+    """Count the queries that have another of their class where ``score`` searches for them."""
+    if gallery is None:
+        return sum(number for number in Counter(queries.labels).values() if number > 1)
+    known = set(gallery.labels)
+    return sum(label in known for label in queries.labels)
 
 
 def embed(network: Any, pictures: Pictures, device: torch.device) -> np.ndarray:

@@ -83,7 +83,7 @@ def test_of_several_that_cannot_be_told_apart_the_fastest_is_preferred() -> None
 def test_none_is_preferred_for_a_speed_that_is_hardly_higher() -> None:
     preferred = prefer([measured("lite0", 160, 100.0 * FASTER - 1), measured("lite2", 161, 100.0)])
     assert preferred.row.backbone == "lite2"
-    assert preferred.why.endswith("and is preferred because it is no slower")
+    assert preferred.why.endswith("and is preferred because no other is much faster")
 
 
 def test_they_are_compared_query_by_query() -> None:

@@ -57,7 +57,7 @@ def test_a_query_that_nothing_can_answer_is_a_difference(
             for n, part in ((0, "query"), (1, "gallery")) if (name, part) != ("Blue", "gallery")]  # fmt: skip
     benchmark(monkeypatch, rows)
     run = Run(cache=tmp_path / "cache")
-    with pytest.raises(ProtocolError, match="1 query without a right image in the gallery, not in the mean"):
+    with pytest.raises(ProtocolError, match="1 query whose class has no other image in the gallery, not in the mean"):
         measure_protocol("drawn", picture_folder, embedder, card=CARD, run=run)
     report = measure_protocol("drawn", picture_folder, embedder, card=CARD, run=replace(run, anyway=True)).report
     assert report.title == "Drawn (non-standard)" and (report.queries, report.left_out) == (1, 1)

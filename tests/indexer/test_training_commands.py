@@ -161,6 +161,11 @@ def test_ctrl_c_keeps_the_last_epoch(
     assert said == ""
     assert "the same command goes on from there" in told.splitlines()[-1]
     assert not (tmp_path / "out" / MODEL).exists()
+    with monkeypatch.context() as patched:
+        patched.setattr(Metrics, "add", stop)
+        code, _, told = run(*words("--restart"))
+    assert code == 130
+    assert "leave --restart out" in told
     code, _, told = run(*words())
     assert code == 0
     assert "going on after epoch 1 of 3" in told

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from indexer.training_source import Asked, Found, find_lesson
+from indexer.training_source import UNFIT, Asked, Found, find_lesson
 from retrieval.errors import InputError, ManifestError, ProtocolError
 from tests.conftest import PER_CLASS, draw_pictures
 from tests.indexer.birds import BIRDS, fix_counts, write_birds
@@ -46,6 +46,17 @@ def test_the_last_images_of_each_class_are_held_out(picture_folder: Path) -> Non
     assert {Path(uri).name for uri in lesson.held_out.uris} == {f"{PER_CLASS - 1:03d}.jpg"}
     assert not set(lesson.train.uris) & set(lesson.held_out.uris)
     assert found.held_by == "the last image of each class"
+
+
+def test_labels_that_only_validate_need_not_be_fit_for_it(picture_folder: Path, tmp_path: Path) -> None:
+    one = listing(picture_folder, "one.csv", [{**row, "label": "all"} for row in rows_of(picture_folder)])
+    alone = listing(picture_folder, "alone.csv", [{**row, "label": row["path"]} for row in rows_of(picture_folder)])
+    for source in (one, alone, picture_folder):  # of a folder one image a class, which none of its class could find
+        found = find(source, labelled=False)
+        assert (len(found.lesson.held_out.ids), found.held_by) == (0, UNFIT)
+        assert len(found.lesson.train.ids) == 4 * PER_CLASS
+        with pytest.raises(InputError):
+            find(source, labelled=False, hold_out="images")
 
 
 def test_whole_classes_or_nothing_can_be_held_out(picture_folder: Path) -> None:

@@ -76,8 +76,8 @@ def sections() -> dict[str, str]:
         "Then a linear layer to `--dim` numbers, and length 1. Not every pooling goes with every attention; what does "
         "not is refused.",
         "Heads": f"{table(['`--head`', 'what'], rows(HEADS))}\n\n"
-        "The head reads the vector that is kept, so it names the class of pictures that are indexed already. "
-        "`lookalike evaluate EMBEDDER --task classification` measures it.",
+        "The head reads the vector that is kept, so it could name the class of pictures that are indexed already. "
+        "`lookalike evaluate EMBEDDER --protocol NAME --root DIR --task classification` measures it on a benchmark.",
         "Optimizers and schedules": optimisation(),
         "Configurations of the field": baselines(),
         "Time, and going on": GOING_ON,
@@ -236,16 +236,17 @@ included; epochs and schedule are settled before it starts, and a run that turns
 run that was stopped, by Ctrl-C or `kill -9`, goes on after its last whole epoch when the same command is given again,
 and comes to the same result: random numbers depend on the seed and their place only. Other choices or other pictures
 are another run, and need `--restart` or another `--out`; what the earlier run left stays until the new one has its
-first epoch. `--deterministic` makes two runs equal to the bit. `--patience N` stops after N validations without a
-better one."""
+first epoch. `--deterministic` makes two runs of as many `--epochs` equal to the bit; how many go into a budget depends
+on the machine's speed. `--patience N` stops after N validations without a better one. Pictures that cannot be used are
+found before the first epoch, and told."""
 
 GPUS = """```console
 $ torchrun --nproc-per-node 4 -m webui.cli train photos --out mine
 ```
 
 `--batch` is the whole batch; each process computes its part of it, vectors and labels are gathered with their
-gradients, and all processes have the same loss and the same proxies as one process would. The first process speaks and
-writes."""
+gradients, and all processes have the same loss and the same proxies as one process would; with mixup or CutMix that
+wants an even number of pictures a process. The first process speaks and writes."""
 
 
 def folder() -> str:
@@ -269,7 +270,7 @@ def advice() -> str:
         "`--backbone` names, and searches each picture among the others: Recall@1 with its 95 % interval, MAP@R and "
         "pictures a second. The rule of thumb, which is no measurement: fine-tuning is likely to pay unless the best "
         f"one reaches {GOOD:.0%}, its interval reaches 100 %, or the median class has fewer than {ENOUGH} pictures. Of "
-        "two that cannot be told apart the faster is the better. "
+        "two that cannot be told apart the much faster one is the better. "
         "The part of SOURCE that its split column keeps for validation or test is not looked at."
     )
 

@@ -44,7 +44,7 @@ def shaken(network: Network, seed: int = 0) -> Network:
     """Move all that is new a little, as steps of training do: some of it begins at zero."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for value in network.parts()["new"].values():
+        for value in network.new_parameters().values():
             value.add_(0.05 * torch.randn(value.shape, generator=generator))
     return network
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from retrieval import keeping
-from retrieval.course import Course
+from retrieval.course import Course, Listener
 from retrieval.keeping import Keeper
 from retrieval.recipe import Recipe
 from retrieval.timing import Costs, fitted, validate_every
@@ -64,9 +64,7 @@ class _Run:
             asked={},
             validate=validate,
             every=every,
-            progress=lambda step: None,
-            on_row=lambda row: None,
-            notice=self.told.append,
+            listener=Listener(notice=self.told.append),
             deadline=budget,
             validation=expected,
         )
@@ -89,6 +87,7 @@ class _Run:
         )
         for trainer.current_epoch in range(recipe.epochs):
             keeper.on_train_epoch_start(trainer, fitting)
+            keeper.on_train_batch_start(trainer, fitting, {}, 0)
             self.seconds += epoch
             keeper.on_train_batch_end(trainer, fitting, None, {"codes": [0]}, 0)
             keeper.on_train_epoch_end(trainer, fitting)

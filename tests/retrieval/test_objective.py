@@ -222,13 +222,7 @@ def test_what_can_teach_passes() -> None:
     objective("ce + 0.3*arcface").check(mixing=True, per_class=1, batch=1, head=True)
     objective("ntxent").check(mixing=False, per_class=1, batch=2, head=False)
     made = objective("triplet + 0.1*ce")
-    assert (made.needs_labels, made.needs_pairs, made.mixable, made.needs_head, made.views) == (
-        True,
-        True,
-        False,
-        True,
-        1,
-    )
+    assert (made.needs_labels, made.needs_head, made.views) == (True, True, 1)
 
 
 def test_an_objective_can_be_copied() -> None:

@@ -56,6 +56,12 @@ def test_sizes_grow_in_steps_to_that_of_training(first: int, epochs: int) -> Non
         assert sizes[-1] == 192
 
 
+def test_any_number_of_epochs_may_be_asked_for() -> None:
+    many = replace(RECIPE, first_size=100, epochs=10**6)
+    assert sizes_of(many) == [96, 128, 160, 192]
+    assert fitted(many, 1000.0, 10, Costs(lambda size: 1.0, PICTURE), pictures=320, validated=0).epochs == 92
+
+
 def test_validations_cost_about_a_tenth_and_there_are_four() -> None:
     # A third of the training's cost for as many pictures, larger ones.
     assert validate_every(RECIPE, pictures=2640, validated=1916) == 3

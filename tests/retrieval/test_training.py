@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import torch
 
 from retrieval import images, training
 from retrieval.attention import ATTENTIONS
-from retrieval.course import Row
+from retrieval.course import Listener, Row
 from retrieval.errors import InputError
 from retrieval.fitting import Fitting
 from retrieval.heads import HEADS
@@ -118,9 +119,11 @@ def test_a_stopped_run_goes_on_to_the_same_embedder(
             raise _Stop
 
     with pytest.raises(_Stop):
-        train(lesson_of(stripes, other), recipe, stopped, weights, on_row=stop)
+        train(lesson_of(stripes, other), recipe, stopped, weights, listener=Listener(row=stop))
     epochs: list[int] = []
-    resumed = train(lesson_of(stripes, other), recipe, stopped, weights, on_row=lambda row: epochs.append(row.epoch))
+    resumed = train(
+        lesson_of(stripes, other), recipe, stopped, weights, listener=Listener(row=lambda row: epochs.append(row.epoch))
+    )
     assert epochs == [3, 4]
     assert [(row.epoch, row.loss) for row in resumed.course.rows] == [
         (row.epoch, row.loss) for row in expected.course.rows
@@ -162,12 +165,38 @@ def test_workers_change_nothing(stripes: Examples, weights: Path, tmp_path: Path
 
 def test_a_budget_decides_the_epochs(stripes: Examples, weights: Path, tmp_path: Path) -> None:
     told: list[str] = []
-    trained = train(lesson_of(stripes), quick(epochs=3), tmp_path, weights, budget=600.0, notice=told.append)
+    listener = Listener(notice=told.append)
+    trained = train(lesson_of(stripes), quick(epochs=3), tmp_path, weights, budget=600.0, listener=listener)
     assert trained.recipe.epochs == 3  # never more than the recipe's
     assert any("3 epochs" in text for text in told)
     (tmp_path / CHECKPOINT).unlink()
     with pytest.raises(InputError, match=r"one epoch takes about .* s and 0.0 s are left of the budget"):
         train(lesson_of(stripes), quick(epochs=3), tmp_path, weights, budget=1e-3)
+
+
+def test_a_resumed_run_keeps_to_its_budget(stripes: Examples, weights: Path, tmp_path: Path) -> None:
+    def stop(_: Row) -> None:
+        raise KeyboardInterrupt
+
+    given = (lesson_of(stripes), quick(), tmp_path, weights)
+    with pytest.raises(KeyboardInterrupt):
+        train(*given, budget=600.0, listener=Listener(row=stop))
+    left = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    left["callbacks"]["Keeper"]["course"]["seconds"] = 599.9
+    torch.save(left, tmp_path / CHECKPOINT)
+    told: list[str] = []
+    trained = train(*given, budget=600.0, listener=Listener(notice=told.append))
+    assert [row.epoch for row in trained.course.rows] == [1, 2]
+    assert any("the budget ends the run after epoch 2 of 4" in text for text in told)
+
+
+def test_patience_counts_from_the_last_that_was_better(
+    stripes: Examples, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "score", lambda *_, **__: (Score(1.0, 1.0), []))
+    other = draw_stripes(tmp_path / "more", per_class=2, seed=1)
+    trained = train(lesson_of(stripes, other), quick(epochs=5, patience=2, validate_every=1), tmp_path, weights)
+    assert trained.course.best_epoch == len(trained.course.rows) == 3  # of those as good the last is kept
 
 
 def test_patience_ends_a_run_that_gets_no_better(
@@ -185,18 +214,25 @@ def test_patience_ends_a_run_that_gets_no_better(
 
 
 SCRIPT = """
-import sys
+import json, os, sys
+from dataclasses import replace
 from pathlib import Path
 import torch
+from retrieval import training
+from retrieval.course import Listener
 from retrieval.fitting import Fitting
+from retrieval.timing import Costs
 from retrieval.training import fit
-from tests.retrieval.lessons import lesson_of, quick
+from tests.retrieval.lessons import PLAIN, lesson_of, quick
 from retrieval.lesson import Examples
 
 torch.set_num_threads(1)
 pictures, weights, out, loss = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
 names = sorted(str(path.relative_to(pictures).as_posix()) for path in pictures.rglob("*.png"))
-train = Examples(pictures, names, names, [name.split("/")[0] for name in names])
+labels = [name.split("/")[0] for name in names]
+held_out = Examples(pictures, names, names, labels)
+train = Examples(pictures, names, names, [] if loss == "ntxent" else labels)
+changes, how = json.loads(sys.argv[5]), {}
 
 
 def ended(self):
@@ -205,31 +241,68 @@ def ended(self):
 
 
 Fitting.on_train_end = ended
-recipe = quick(loss=loss, head="cosine" if "ce" in loss else "none", epochs=2, deterministic=True, seed=3)
-trained = fit(lesson_of(train, train), recipe, out, write=Path.write_bytes, weights=weights, device="cpu", workers=0)
-print("rows", [row.loss for row in trained.course.rows] if trained else None)
+head = "cosine" if "ce" in loss.split("+")[-1] else "none"
+recipe = quick(**{"loss": loss, "head": head, "epochs": 2, "deterministic": True, "seed": 3, **changes})
+if "--mixed" in sys.argv:
+    recipe = replace(recipe, augmentation=replace(PLAIN, mixup=0.4, cutmix=1.0))
+if "--budget" in sys.argv:  # in which the first process would go round three times, and the second once
+    training.measure = lambda *_, **__: Costs(lambda size: 600.0 * (1 + 2 * int(os.environ["RANK"])), 0.0)
+    how = {"budget": 6000.0}
+if "--stopped" in sys.argv:
+    how = {"listener": Listener(row=lambda row: os._exit(1))}
+by = "classes" if loss == "ntxent" else "images"
+trained = fit(
+    lesson_of(train, held_out, by), recipe, out, write=Path.write_bytes, weights=weights, device="cpu", workers=0, **how
+)
+if trained:
+    print("rows", len(trained.course.rows))
 """
 
 
-@pytest.mark.parametrize("loss", ["proxy_anchor+0.5*ce", "xbm(multi_similarity)"])
-def test_two_processes_train_what_one_does(loss: str, stripes: Examples, weights: Path, tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+# A port of its own choice, since other tests run beside this one.
+TWO = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
 
-    def run(folder: Path, start: list[str]) -> None:
-        folder.mkdir()
-        command = [sys.executable, *start, str(script), str(stripes.root), str(weights), str(folder), loss]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
-        assert done.returncode == 0, done.stderr[-3000:]
 
-    run(tmp_path / "one", [])
-    # A port of its own choice, since other tests run beside this one.
-    run(tmp_path / "two", ["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"])
-    one, first, second = (
-        torch.load(path, weights_only=True)
-        for path in (tmp_path / "one" / "rank9.pt", tmp_path / "two" / "rank0.pt", tmp_path / "two" / "rank1.pt")
-    )
+class Script:
+    """Runs of ``SCRIPT`` by one process or two, each in a folder of its name."""
+
+    def __init__(self, stripes: Examples, weights: Path, place: Path) -> None:
+        self.place, self._given = place, [str(stripes.root), str(weights)]
+        (place / "script.py").write_text(SCRIPT)
+
+    def run(self, name: str, start: list[str], loss: str, changes: dict[str, Any], *more: str, code: int = 0) -> str:
+        folder = self.place / name
+        folder.mkdir(exist_ok=True)
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+        words = [str(self.place / "script.py"), *self._given, str(folder), loss, json.dumps(changes), *more]
+        done = subprocess.run(
+            [sys.executable, *start, *words], env=environment, capture_output=True, text=True, timeout=240
+        )
+        assert (done.returncode != 0) == (code != 0), done.stderr[-3000:]
+        return done.stdout
+
+    def weights(self, name: str, rank: int) -> tuple[dict[str, torch.Tensor], ...]:
+        found: tuple[dict[str, torch.Tensor], ...]
+        found = torch.load(self.place / name / f"rank{rank}.pt", weights_only=True)
+        return found
+
+
+@pytest.mark.parametrize(
+    ("loss", "changes", "more"),
+    [
+        ("proxy_anchor+0.5*ce", {}, []),
+        ("xbm(multi_similarity)", {}, []),
+        ("ntxent", {"per_class": 1}, []),
+        ("ce", {"per_class": 1}, ["--mixed"]),
+    ],
+)
+def test_two_processes_train_what_one_does(
+    loss: str, changes: dict[str, Any], more: list[str], stripes: Examples, weights: Path, tmp_path: Path
+) -> None:
+    script = Script(stripes, weights, tmp_path)
+    script.run("one", [], loss, changes, *more)
+    script.run("two", TWO, loss, changes, *more)
+    one, first, second = script.weights("one", 9), script.weights("two", 0), script.weights("two", 1)
     for part in range(2):
         for name, value in one[part].items():
             assert torch.equal(first[part][name], second[part][name]), name
@@ -237,17 +310,21 @@ def test_two_processes_train_what_one_does(loss: str, stripes: Examples, weights
 
 
 def test_processes_agree_on_a_budget(stripes: Examples, weights: Path, tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT.replace("epochs=2", "epochs=40").replace("workers=0)", "workers=0, budget=6.0)"))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    out = tmp_path / "out"
-    out.mkdir()
-    start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
-    command = [*start, str(script), str(stripes.root), str(weights), str(out), "softmax"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr[-3000:]
-    first, second = (torch.load(out / f"rank{rank}.pt", weights_only=True) for rank in range(2))
-    assert all(torch.equal(second[1][name], value) for name, value in first[1].items())
+    script = Script(stripes, weights, tmp_path)
+    assert "rows 3" in script.run("out", TWO, "softmax", {"epochs": 40}, "--budget")
+    first, second = script.weights("out", 0)[1], script.weights("out", 1)[1]
+    assert all(torch.equal(second[name], value) for name, value in first.items())
+
+
+def test_two_processes_go_on_after_they_were_stopped(stripes: Examples, weights: Path, tmp_path: Path) -> None:
+    script = Script(stripes, weights, tmp_path)
+    given = ("proxy_anchor+0.5*ce", {"ema": 0.9})
+    script.run("whole", TWO, *given)
+    script.run("stopped", TWO, *given, "--stopped", code=1)
+    assert not (tmp_path / "stopped" / "rank0.pt").exists()
+    script.run("stopped", TWO, *given)
+    for part, whole in zip(script.weights("stopped", 0), script.weights("whole", 0), strict=True):
+        assert all(torch.equal(part[name], value) for name, value in whole.items())
 
 
 @pytest.mark.parametrize("changes", [{"precision": "bf16"}, {"compiled": True}, {"augmentation": MIXED}])

@@ -9,18 +9,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from retrieval import lesson as lesson_room
 from retrieval import training
 from retrieval.backbones import load_backbone
-from retrieval.course import Row
-from retrieval.errors import DamagedError, EmbedderError, InputError, LookalikeError
+from retrieval.course import Listener, Row
+from retrieval.errors import DamagedError, EmbedderError, ImageError, InputError, LookalikeError
+from retrieval.feeding import Feed
 from retrieval.fitting import Fitting
 from retrieval.held_out import IMAGES
 from retrieval.lesson import Examples, Lesson
 from retrieval.objective import Objective
+from retrieval.sampling import Batches
 from retrieval.training import CHECKPOINT
 from tests.retrieval.lessons import BACKBONE, PLAIN, draw_stripes, lesson_of, quick, train
 
@@ -31,21 +34,27 @@ def test_ctrl_c_is_what_it_is_elsewhere(stripes: Examples, weights: Path, tmp_pa
 
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        train(lesson_of(stripes), quick(), tmp_path, weights, on_row=interrupt)
+        train(lesson_of(stripes), quick(), tmp_path, weights, listener=Listener(row=interrupt))
     assert signal.getsignal(signal.SIGINT) is before
     assert [row.epoch for row in train(lesson_of(stripes), quick(), tmp_path, weights).course.rows] == [1, 2, 3, 4]
 
 
 def test_sigterm_is_no_success(stripes: Examples, weights: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        train(lesson_of(stripes), quick(), tmp_path, weights, on_row=lambda row: os.kill(os.getpid(), signal.SIGTERM))
+        train(
+            lesson_of(stripes),
+            quick(),
+            tmp_path,
+            weights,
+            listener=Listener(row=lambda row: os.kill(os.getpid(), signal.SIGTERM)),
+        )
     assert [row.epoch for row in train(lesson_of(stripes), quick(), tmp_path, weights).course.rows] == [1, 2, 3, 4]
 
 
 def test_a_finished_run_says_so(stripes: Examples, weights: Path, tmp_path: Path) -> None:
     told: list[str] = []
     train(lesson_of(stripes), quick(epochs=1), tmp_path, weights)
-    train(lesson_of(stripes), quick(epochs=1), tmp_path, weights, notice=told.append)
+    train(lesson_of(stripes), quick(epochs=1), tmp_path, weights, listener=Listener(notice=told.append))
     assert told == [f"the run in {tmp_path} is finished already; --restart begins it anew"]
 
 
@@ -60,7 +69,7 @@ def test_batches_that_cannot_be_are_told_before_anything_is_decoded(
                 quick(**changes),
                 tmp_path,
                 weights,
-                filling=lambda done, total, refused: decoded.append(done),
+                listener=Listener(filling=lambda done, total, refused: decoded.append(done)),
             )
     assert decoded == []
 
@@ -92,7 +101,7 @@ def test_a_loss_that_is_no_number_keeps_the_checkpoint_before(
             quick(loss="softmax", head="none"),
             tmp_path,
             weights,
-            on_row=lambda row: kept.append((tmp_path / CHECKPOINT).read_bytes()),
+            listener=Listener(row=lambda row: kept.append((tmp_path / CHECKPOINT).read_bytes())),
         )
     assert [(tmp_path / CHECKPOINT).read_bytes()] == kept
 
@@ -144,6 +153,9 @@ def test_damaged_pictures_are_told_and_left_out(weights: Path, tmp_path: Path) -
         ({"loss": "nothing"}, "nothing"),
         ({"pooling": "nothing"}, "pooling"),
         ({"schedule": "nothing"}, "schedule"),
+        ({"smoothing": 0.1, "loss": "softmax"}, "--smoothing"),
+        ({"warmup_head": 4}, "all 4 epochs: give fewer than --warmup-head 4"),
+        ({"loss": "ntxent", "head": "linear", "per_class": 1}, "the classifier head linear: give --head none"),
     ],
 )
 def test_choices_that_do_not_go_together(
@@ -177,11 +189,52 @@ def test_a_picture_that_vanishes_is_told_and_others_are_shown(
 ) -> None:
     # Too little memory to keep them, so they are read when they are shown.
     monkeypatch.setattr(lesson_room, "available_memory", lambda: 1000)
-    examples = draw_stripes(tmp_path / "pictures")
-    (tmp_path / "pictures" / "c3" / "1.png").unlink()
-    trained = train(lesson_of(examples), quick(), tmp_path, weights)
-    assert [uri for uri, _ in trained.refused] == ["c3/1.png"]
+    examples, gone = draw_stripes(tmp_path / "pictures"), tmp_path / "pictures" / "c3" / "1.png"
+    listener = Listener(row=lambda row: gone.unlink(missing_ok=True))
+    trained = train(lesson_of(examples), quick(), tmp_path, weights, listener=listener)
+    assert trained.refused == [("c3/1.png", "cannot be read (any more)")]
     assert len(trained.course.rows) == 4
+
+
+def test_what_is_shown_for_a_picture_is_none_that_failed(tmp_path: Path) -> None:
+    class Half:
+        def __getitem__(self, place: int) -> np.ndarray:
+            if place < 2:
+                raise ImageError(f"{place} cannot be used")
+            return np.full((8, 8, 3), place, np.uint8)
+
+    codes = np.zeros(3, np.int64)
+    made = Batches(codes, batch=3, per_class=1, seed=0)
+    feed = Feed(Half(), range(3), codes, made, quick(train_size=32))  # type: ignore[arg-type]
+    for epoch in range(20):
+        feed.enter(epoch)
+        batch = feed[0]
+        assert set(batch["unread"]) >= {0, 1}
+        assert batch["pixels"].float().mean() == 2  # the one that is left, in all three places
+
+
+def test_damaged_pictures_end_no_self_supervised_run(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lesson_room, "available_memory", lambda: 1000)
+    examples = draw_stripes(tmp_path / "pictures", per_class=3)
+    (tmp_path / "pictures" / "c0" / "0.png").write_bytes(b"no picture")
+    unlabelled = Examples(examples.root, examples.ids, examples.uris, [])
+    recipe = quick(loss="ntxent", per_class=1, head="none", epochs=2)
+    decoded: list[int] = []
+    listener = Listener(filling=lambda done, total, refused: decoded.append(done))
+    trained = train(lesson_of(unlabelled), recipe, tmp_path, weights, listener=listener)
+    assert [uri for uri, _ in trained.refused] == ["c0/0.png"]
+    assert decoded[-1] == len(examples.ids)  # found before the first epoch, and seen to be looked for
+
+
+def test_a_gpu_that_all_processes_would_take_is_refused(
+    stripes: Examples, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(training, "choose_device", lambda device: "cuda:0")
+    with pytest.raises(InputError, match="give --device cuda, not cuda:0"):
+        train(lesson_of(stripes), quick(), tmp_path, weights)
 
 
 def test_damaged_pictures_that_are_not_kept_end_no_validation(
