@@ -17,13 +17,12 @@ import numpy as np
 from benchmarks.machine import load, photo_folder, print_machine
 from indexer.files import write_bytes
 from indexer.options import progress_bar
-from retrieval import images
+from retrieval import held_out, images
 from retrieval.choosing import Counts, choose
 from retrieval.course import Listener
 from retrieval.embedder import Embedder
 from retrieval.errors import ImageError
 from retrieval.evaluation import measures, ranking
-from retrieval.held_out import CLASSES
 from retrieval.labelled import Labelled, code
 from retrieval.lesson import Examples, Lesson
 from retrieval.manifest import read_manifest
@@ -44,6 +43,9 @@ def parser_of(name: str, about: str | None, *, epochs: int) -> argparse.Argument
     parser.add_argument("--epochs", type=int, default=epochs)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument(
+        "--hold-out", type=int, default=0, metavar="N", help="measure on N of the classes to train on, to choose by"
+    )
     parser.add_argument("--keep", type=Path, help="file that finished runs are kept in, to go on from")
     return parser
 
@@ -69,15 +71,24 @@ def default_recipe(contest: Contest, asked: argparse.Namespace) -> Recipe:
     return recipe
 
 
-def cars() -> tuple[Examples, Examples]:
-    """The pictures to learn from and those of other classes to measure on."""
+def cars(hold_out: int = 0) -> tuple[Examples, Examples]:
+    """The pictures to learn from and those of other classes to measure on: the test's, or so many of the training's."""
     manifest = read_manifest(photo_folder() / CARS)
     table = manifest.table
     parts = []
     for split in ("train", "test"):
         some = table.filter(np.array([value == split for value in table.column("split").to_pylist()]))
         parts.append(Examples(manifest.root, *(some.column(name).to_pylist() for name in ("id", "uri", "label"))))
-    return parts[0], parts[1]
+    if not hold_out:
+        return parts[0], parts[1]
+    train = parts[0]
+    share = hold_out / len(set(train.labels))
+    some = held_out.hold_out(train.labels, train.uris, by=held_out.CLASSES, share=share)
+    kept, apart = (
+        Examples(train.root, *([column[at] for at in places] for column in (train.ids, train.uris, train.labels)))
+        for places in some
+    )
+    return kept, apart
 
 
 def measure(embedder: Embedder, pixels: Sequence[np.ndarray], test: Examples) -> dict[str, float]:
@@ -97,8 +108,8 @@ class Contest:
         rows: name of each recipe → what each seed gave.
     """
 
-    def __init__(self, keep: Path | None) -> None:
-        self.train, self.test = cars()
+    def __init__(self, keep: Path | None, hold_out: int = 0) -> None:
+        self.train, self.test = cars(hold_out)
         with ImageSource(self.test.root) as source:
             self._pixels = [_decoded(data) for data in source.read_many(self.test.uris)]
         self._keep = keep
@@ -122,7 +133,7 @@ class Contest:
         """Train and measure a recipe with the seeds 0 to ``seeds`` - 1."""
         for seed in range(seeds):
             seeded = replace(recipe, seed=seed)
-            key = json.dumps([name, seeded.to_dict()], sort_keys=True)
+            key = json.dumps([name, seeded.to_dict(), len(self.test.ids)], sort_keys=True)
             if key not in self._done:
                 self._done[key] = self._once(f"{name}, seed {seed}", seeded)
                 if self._keep is not None:
@@ -130,7 +141,7 @@ class Contest:
             self.rows.setdefault(name, []).append(self._done[key])
 
     def _once(self, what: str, recipe: Recipe) -> dict[str, float]:
-        lesson = Lesson(self.train, Examples(self.train.root, [], [], []), CLASSES, "Cars196-train-half, classes 1-98")
+        lesson = Lesson(self.train, Examples(self.train.root, [], [], []), held_out.CLASSES, CARS.stem)
         began = time.monotonic()
         with tempfile.TemporaryDirectory() as folder, progress_bar(what, "steps") as show:
 

@@ -31,7 +31,7 @@ OF_TRANSFORMERS: Final = (("none", "native"), ("rollout", "native"))
 def main(arguments: Sequence[str]) -> None:
     """Train with every attention and pooling and seed, and print a table."""
     asked = parser_of("attention", __doc__, epochs=3).parse_args(arguments)
-    contest = Contest(asked.keep)
+    contest = Contest(asked.keep, asked.hold_out)
     default = default_recipe(contest, asked)
     frozen = contest.frozen(default)
     pairs = PAIRS if not traits_of(asked.backbone)[1] else (*PAIRS, *OF_TRANSFORMERS)

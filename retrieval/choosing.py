@@ -28,7 +28,10 @@ TRAIN_SHARE: Final = 0.857
 NeurIPS 2019, arXiv 1906.06423)."""
 STEP: Final = 32
 """Image sizes are chosen in steps of this many pixels: what most backbones reduce a picture by."""
-CNN_LR, TRANSFORMER_LR = 5e-4, 3e-5
+TRANSFORMER_LR: Final = 3e-5
+CNN_LR: Final = 2.5e-4
+CNN_LRS: Final = {"ce": 5e-4, "proxy_anchor": 1e-4}
+"""Learning rates of losses that want another than ``CNN_LR``; of a sum the smallest counts."""
 AVERAGE: Final = 0.99
 FEW_A_CLASS: Final = 4
 
@@ -207,8 +210,7 @@ def choose(
     settle("dim", *_dim({name: value for name, (value, _) in asked.items()}))
     image_size = settle("image_size", native_size, "what the backbone was pretrained at")
     settle("train_size", *_train_size(image_size, transformer))
-    rate = (TRANSFORMER_LR, "for a transformer") if transformer else (CNN_LR, "for a convolutional network")
-    settle("lr", *rate)
+    settle("lr", *_rate(names, transformer))
     if asked.get("optimizer", ("", ""))[0] == "adam":
         settle("weight_decay", 0.0, "adam adds decay to the gradient, where AdamW's would erase the weights")
     settle("ema", AVERAGE, "the weights of many steps, not of the last one only, at next to no cost")
@@ -305,6 +307,13 @@ def _batch(per_class: int, counts: Counts) -> tuple[int, str]:
         what = f"{counts.classes:,} classes with {per_class} of each" if per_class > 1 else "there are no more pictures"
         wanted, why = max(room, 2 * per_class), what
     return max(2 * per_class, wanted // per_class * per_class), why
+
+
+def _rate(names: set[str], transformer: bool) -> tuple[float, str]:
+    if transformer:
+        return TRANSFORMER_LR, "for a transformer"
+    lowest = min(CNN_LRS.get(name, CNN_LR) for name in names & set(LOSS_NAMES) or {""})
+    return lowest, "for a convolutional network that learns with this loss"
 
 
 def _train_size(image_size: int, transformer: bool) -> tuple[int, str]:

@@ -86,6 +86,23 @@ def test_nothing_given() -> None:
     assert recipe.lr == 5e-4
 
 
+@pytest.mark.parametrize(
+    ("loss", "lr"),
+    [
+        ("ce", 5e-4),
+        ("triplet", 2.5e-4),
+        ("proxy_anchor", 1e-4),
+        ("proxy_anchor+0.5*ce", 1e-4),
+        ("ce+0.2*triplet", 2.5e-4),
+        ("xbm(contrastive)", 2.5e-4),
+    ],
+)
+def test_the_learning_rate_is_that_of_the_loss_that_bears_least(loss: str, lr: float) -> None:
+    assert chosen(loss=loss).lr == lr
+    assert chosen(loss=loss, transformer=True).lr == 3e-5
+    assert chosen(loss=loss, lr=0.1).lr == 0.1
+
+
 def test_every_field_has_its_reason_and_the_value_that_the_recipe_has() -> None:
     recipe, choices = choose(
         "any", GROCERIES, device="cpu", budget=None, native_size=224, given={"zoom": 0.5, "batch": 48}
