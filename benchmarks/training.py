@@ -42,6 +42,7 @@ import pyarrow.parquet as pq
 
 from benchmarks import peers
 from benchmarks._training_job import ARCFACE, OML, OURS, PLAIN, TRIPLET_HARD, UNTRAINED, Job, Outcome
+from benchmarks._zero_shot import last_classes_apart
 from benchmarks.machine import load, photo_folder, print_machine
 from retrieval.evaluation import Question, evaluate
 from retrieval.labelled import Labelled
@@ -204,7 +205,7 @@ def _prepare(given: argparse.Namespace, folder: Path) -> tuple[Job, Pictures]:
 
     table = pq.read_table(given.source, columns=["file", "label", "split", "image"])
     if given.hold_out:
-        table = _held_out(table, given.hold_out)
+        table = last_classes_apart(table, given.hold_out)
     train, test = (_part(table, name, given.images) for name in ("train", "test"))
     labels = np.unique(train.column("label").to_pylist(), return_inverse=True)[1]
     for label, file, image in zip(*_columns(train), strict=True):
@@ -257,14 +258,6 @@ def _prepare(given: argparse.Namespace, folder: Path) -> tuple[Job, Pictures]:
     print(f"{rates}; crops of {given.zoom:g} to 1, flips")
     print(f"{given.threads} threads, peers with {given.workers} loader processes beside\n", flush=True)
     return job, Pictures(files, asked)
-
-
-def _held_out(table: pa.Table, number: int) -> pa.Table:
-    """The training part alone, its last classes as the test: what rates may be chosen on."""
-    part = table.filter(pa.compute.equal(table.column("split"), "train"))
-    last = set(sorted(set(part.column("label").to_pylist()))[-number:])
-    splits = ["test" if label in last else "train" for label in part.column("label").to_pylist()]
-    return part.set_column(part.column_names.index("split"), "split", pa.array(splits))
 
 
 def _part(table: pa.Table, split: str, images: int | None) -> pa.Table:
