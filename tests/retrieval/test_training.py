@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -211,120 +207,6 @@ def test_patience_ends_a_run_that_gets_no_better(
     assert len(trained.course.rows) == 4
     # The same command again does not go on.
     assert train(lesson_of(stripes, other), recipe, tmp_path, weights).embedder.digest == trained.embedder.digest
-
-
-SCRIPT = """
-import json, os, sys
-from dataclasses import replace
-from pathlib import Path
-import torch
-from retrieval import training
-from retrieval.course import Listener
-from retrieval.fitting import Fitting
-from retrieval.timing import Costs
-from retrieval.training import fit
-from tests.retrieval.lessons import PLAIN, lesson_of, quick
-from retrieval.lesson import Examples
-
-torch.set_num_threads(1)
-pictures, weights, out, loss = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
-names = sorted(str(path.relative_to(pictures).as_posix()) for path in pictures.rglob("*.png"))
-labels = [name.split("/")[0] for name in names]
-held_out = Examples(pictures, names, names, labels)
-train = Examples(pictures, names, names, [] if loss == "ntxent" else labels)
-changes, how = json.loads(sys.argv[5]), {}
-
-
-def ended(self):
-    rank = self.global_rank if self.trainer.world_size > 1 else 9
-    torch.save((self.objective.state_dict(), self.network.state_dict()), out / f"rank{rank}.pt")
-
-
-Fitting.on_train_end = ended
-head = "cosine" if "ce" in loss.split("+")[-1] else "none"
-recipe = quick(**{"loss": loss, "head": head, "epochs": 2, "deterministic": True, "seed": 3, **changes})
-if "--mixed" in sys.argv:
-    recipe = replace(recipe, augmentation=replace(PLAIN, mixup=0.4, cutmix=1.0))
-if "--budget" in sys.argv:  # in which the first process would go round three times, and the second once
-    training.measure = lambda *_, **__: Costs(lambda size: 600.0 * (1 + 2 * int(os.environ["RANK"])), 0.0)
-    how = {"budget": 6000.0}
-if "--stopped" in sys.argv:
-    how = {"listener": Listener(row=lambda row: os._exit(1))}
-by = "classes" if loss == "ntxent" else "images"
-trained = fit(
-    lesson_of(train, held_out, by), recipe, out, write=Path.write_bytes, weights=weights, device="cpu", workers=0, **how
-)
-if trained:
-    print("rows", len(trained.course.rows))
-"""
-
-
-# A port of its own choice, since other tests run beside this one.
-TWO = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
-
-
-class Script:
-    """Runs of ``SCRIPT`` by one process or two, each in a folder of its name."""
-
-    def __init__(self, stripes: Examples, weights: Path, place: Path) -> None:
-        self.place, self._given = place, [str(stripes.root), str(weights)]
-        (place / "script.py").write_text(SCRIPT)
-
-    def run(self, name: str, start: list[str], loss: str, changes: dict[str, Any], *more: str, code: int = 0) -> str:
-        folder = self.place / name
-        folder.mkdir(exist_ok=True)
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-        words = [str(self.place / "script.py"), *self._given, str(folder), loss, json.dumps(changes), *more]
-        done = subprocess.run(
-            [sys.executable, *start, *words], env=environment, capture_output=True, text=True, timeout=240
-        )
-        assert (done.returncode != 0) == (code != 0), done.stderr[-3000:]
-        return done.stdout
-
-    def weights(self, name: str, rank: int) -> tuple[dict[str, torch.Tensor], ...]:
-        found: tuple[dict[str, torch.Tensor], ...]
-        found = torch.load(self.place / name / f"rank{rank}.pt", weights_only=True)
-        return found
-
-
-@pytest.mark.parametrize(
-    ("loss", "changes", "more"),
-    [
-        ("proxy_anchor+0.5*ce", {}, []),
-        ("xbm(multi_similarity)", {}, []),
-        ("ntxent", {"per_class": 1}, []),
-        ("ce", {"per_class": 1}, ["--mixed"]),
-    ],
-)
-def test_two_processes_train_what_one_does(
-    loss: str, changes: dict[str, Any], more: list[str], stripes: Examples, weights: Path, tmp_path: Path
-) -> None:
-    script = Script(stripes, weights, tmp_path)
-    script.run("one", [], loss, changes, *more)
-    script.run("two", TWO, loss, changes, *more)
-    one, first, second = script.weights("one", 9), script.weights("two", 0), script.weights("two", 1)
-    for part in range(2):
-        for name, value in one[part].items():
-            assert torch.equal(first[part][name], second[part][name]), name
-            torch.testing.assert_close(first[part][name], value, rtol=2e-3, atol=2e-4, msg=name)
-
-
-def test_processes_agree_on_a_budget(stripes: Examples, weights: Path, tmp_path: Path) -> None:
-    script = Script(stripes, weights, tmp_path)
-    assert "rows 3" in script.run("out", TWO, "softmax", {"epochs": 40}, "--budget")
-    first, second = script.weights("out", 0)[1], script.weights("out", 1)[1]
-    assert all(torch.equal(second[name], value) for name, value in first.items())
-
-
-def test_two_processes_go_on_after_they_were_stopped(stripes: Examples, weights: Path, tmp_path: Path) -> None:
-    script = Script(stripes, weights, tmp_path)
-    given = ("proxy_anchor+0.5*ce", {"ema": 0.9})
-    script.run("whole", TWO, *given)
-    script.run("stopped", TWO, *given, "--stopped", code=1)
-    assert not (tmp_path / "stopped" / "rank0.pt").exists()
-    script.run("stopped", TWO, *given)
-    for part, whole in zip(script.weights("stopped", 0), script.weights("whole", 0), strict=True):
-        assert all(torch.equal(part[name], value) for name, value in whole.items())
 
 
 @pytest.mark.parametrize("changes", [{"precision": "bf16"}, {"compiled": True}, {"augmentation": MIXED}])
