@@ -165,10 +165,10 @@ def open_metric_learning(job: Job) -> Outcome:
 
 def ours(job: Job) -> Outcome:
     """Train as ``lookalike train`` does, with all it chooses by itself set to what the others do."""
-    from retrieval.course import Listener
     from retrieval.embedder import Embedder
     from retrieval.held_out import CLASSES
     from retrieval.lesson import Examples, Lesson
+    from retrieval.listener import Listener
     from retrieval.manifest import read_manifest
     from retrieval.objective import Objective
     from retrieval.recipe import Augmentation, Recipe

@@ -21,13 +21,13 @@ from indexer.files import write_bytes
 from indexer.options import progress_bar
 from retrieval import images
 from retrieval.choosing import Counts, choose
-from retrieval.course import Listener
 from retrieval.embedder import Embedder
 from retrieval.errors import ImageError
 from retrieval.evaluation import measures, ranking
 from retrieval.held_out import CLASSES
 from retrieval.labelled import Labelled, code
 from retrieval.lesson import Examples, Lesson
+from retrieval.listener import Listener
 from retrieval.manifest import read_manifest
 from retrieval.recipe import Recipe
 from retrieval.sources import ImageSource

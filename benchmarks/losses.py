@@ -3,8 +3,8 @@
 Cars196-train-half, zero-shot: trained on classes 1 to 98, Recall@1 and MAP@R leave-one-out among 99 to 196. Every loss
 runs as ``lookalike train --loss LOSS`` does with the same size, batch and epochs: backbone, embedding size,
 augmentation, optimiser and schedule are the same for all; the learning rate is that of the loss, and losses that
-compare pictures of a class have four of each in a batch. No epoch is chosen: the last is kept. The rates and the
-default loss were chosen on 16 classes held out of the 98 to train on, as ``--hold-out 16`` does it
+compare pictures of a class have four of each in a batch. No epoch is chosen: the last is kept. The rates were
+chosen on 16 classes held out of the 98 to train on, as ``--hold-out 16`` does it, and the default loss on 16 others
 (docs/decisions.md).
 
 Every recipe is run with each seed; the spread is a 95 % interval by Student's t over the seeds.

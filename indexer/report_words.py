@@ -108,7 +108,7 @@ def decimals_of_interval(figures: Sequence[Figure]) -> int:
 
 
 def left_out(gallery: int) -> str:
-    """Say why queries are counted apart from those that were measured: of a gallery so large, 0 for a head's."""
+    """Say why queries were not measured: searched among so many gallery images, or named by a head (0)."""
     return "whose class has no other image in the gallery" if gallery else "of a class that the head does not know"
 
 

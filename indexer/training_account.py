@@ -199,7 +199,7 @@ def account_of(found: Found, trained: Trained, choices: Sequence[Choice]) -> tup
     about["versions"] |= {name: installed for name in _VERSIONS if (installed := version(name))}
     account = Account(
         source=lesson.source,
-        pictures=course.pictures - len(course.unread),
+        pictures=course.shown,
         classes=len(set(lesson.train.labels)),
         held_out=course.held_out,
         measured=course.measured,

@@ -135,25 +135,20 @@ def train(
     if leading:
         _tell(found, choices)
     with training_folder(out, leading=leading) as place:
-        try:
-            trained = run_training(
-                found,
-                recipe,
-                choices,
-                place,
-                leading=leading,
-                notice=say,
-                weights=weights,
-                budget=budget,
-                device=device,
-                workers=workers,
-                tensorboard=tensorboard,
-                restart=restart,
-            )
-        except KeyboardInterrupt:
-            if restart:
-                say("to go on from there, leave --restart out: with it the run begins anew once more")
-            raise
+        trained = run_training(
+            found,
+            recipe,
+            choices,
+            place,
+            leading=leading,
+            notice=say,
+            weights=weights,
+            budget=budget,
+            device=device,
+            workers=workers,
+            tensorboard=tensorboard,
+            restart=restart,
+        )
         if trained is None:
             return
         said = finish_training(found, trained, choices, out, place)

@@ -18,7 +18,8 @@ from retrieval.errors import EmbedderError
 
 if TYPE_CHECKING:
     from indexer.training_source import Found
-    from retrieval.course import Row, Step
+    from retrieval.course import Row
+    from retrieval.listener import Step
     from retrieval.recipe import Recipe
     from retrieval.training import Trained
 
@@ -30,6 +31,7 @@ def run_training(
     place: Path,
     *,
     leading: bool,
+    restart: bool,
     notice: Callable[[str], object],
     **how: Any,
 ) -> Trained | None:
@@ -41,6 +43,7 @@ def run_training(
         choices: the same with their reasons.
         place: of the checkpoint.
         leading: whether this is the first, or only, process of the run; the others show and write nothing.
+        restart: whether what an earlier run left is not gone on from.
         notice: told in a sentence what was decided.
         how: what else ``retrieval.training.fit`` takes.
 
@@ -48,10 +51,10 @@ def run_training(
         What ``fit`` gave.
 
     Raises:
-        KeyboardInterrupt: the user stopped it.
+        KeyboardInterrupt: the user stopped it; says how to go on where that is not the same command.
         LookalikeError: what ``fit`` raises; or the device has no memory left.
     """
-    from retrieval.course import NOBODY, Listener
+    from retrieval.listener import NOBODY, Listener
     from retrieval.training import fit
 
     metrics = Metrics(place / METRICS)
@@ -73,9 +76,17 @@ def run_training(
                 recipe,
                 place,
                 write=write_bytes,
-                listener=Listener(filling, showing, on_row, notice) if leading else NOBODY,
+                restart=restart,
+                listener=Listener(filling=filling, step=showing, row=on_row, notice=notice) if leading else NOBODY,
                 **how,
             )
+        except KeyboardInterrupt as error:
+            if not restart:
+                raise
+            kept = "what was finished is kept, and the same command without --restart goes on from there"
+            raise KeyboardInterrupt(
+                f"interrupted; {kept if begun else 'no epoch was finished, and what was there before is as it was'}"
+            ) from error
         except RuntimeError as error:
             if type(error).__name__ != "OutOfMemoryError":
                 raise

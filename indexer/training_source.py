@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 NONE: Final = "none"
 NOTHING: Final = "nothing is held out, and the last epoch is kept"
-UNFIT: Final = "no classes with pictures enough to hold some out, so the last epoch is kept"
+UNFIT: Final = "nothing is held out, since the labels are not fit to validate with, and the last epoch is kept"
 
 SOME: Final = 5
 TRAIN: Final = frozenset({"train", "training", "trainval"})

@@ -31,10 +31,10 @@ Import from the room, not from here:
 - ``retrieval.training``: labelled pictures → an embedder, ``fit``; ``retrieval.recipe``: every choice of it;
   ``retrieval.choosing``: how choices are made that nobody made
 - what it learns from: ``retrieval.held_out``, ``retrieval.lesson``, ``retrieval.picture_store``,
-  ``retrieval.sampling``, ``retrieval.augmentation``, ``retrieval.feeding``
+  ``retrieval.sampling``, ``retrieval.augmentation``, ``retrieval.feeding``, ``retrieval.preparing``
 - what it makes small: ``retrieval.losses``, ``retrieval.mining``, ``retrieval.objective``
 - how it runs: ``retrieval.running``, ``retrieval.fitting``, ``retrieval.optimisation``, ``retrieval.folding``,
   ``retrieval.timing``, ``retrieval.keeping``, ``retrieval.memory``; what it came to: ``retrieval.validation``,
-  ``retrieval.course``
+  ``retrieval.course``; who is told: ``retrieval.listener``
 - ``retrieval.datasets``: data sets we draw or read; ``retrieval.datasets.protocols``: published benchmarks
 """

@@ -208,7 +208,9 @@ def choose(
     if transformer:
         settle("pooling", *_pooling(asked.get("attention", ("none", ""))[0]))
     settle("dim", *_dim({name: value for name, (value, _) in asked.items()}))
-    image_size = settle("image_size", native_size, "what the backbone was pretrained at")
+    image_size = settle(
+        "image_size", native_size, "what the backbone was pretrained at; more shows finer detail, and takes longer"
+    )
     settle("train_size", *_train_size(image_size, transformer))
     settle("lr", *_rate(names, transformer))
     if asked.get("optimizer", ("", ""))[0] == "adam":

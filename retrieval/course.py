@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 from torch import Tensor
 
@@ -46,53 +45,6 @@ class Row:
         return cls(**{**values, "score": None if found is None else Score(**found)})
 
 
-@dataclass(frozen=True)
-class Step:
-    """Where a run is, for those who show it.
-
-    Attributes:
-        epoch: from 1.
-        epochs: of the run.
-        step: done in this epoch.
-        steps: of this epoch.
-        loss: of the last step.
-        images_per_second: of this epoch so far.
-        score: of the last validation.
-    """
-
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    loss: float
-    images_per_second: float
-    score: Score | None
-
-
-def _nothing(*_: object) -> None:
-    """Tell nobody."""
-
-
-@dataclass(frozen=True)
-class Listener:
-    """Who is told how a run goes.
-
-    Attributes:
-        filling: called with pictures decoded, pictures in all, pictures refused.
-        step: called after each step.
-        row: called after each epoch.
-        notice: told in a sentence what was decided.
-    """
-
-    filling: Callable[[int, int, int], object] = field(default_factory=lambda: _nothing)
-    step: Callable[[Step], object] = field(default_factory=lambda: _nothing)
-    row: Callable[[Row], object] = field(default_factory=lambda: _nothing)
-    notice: Callable[[str], object] = field(default_factory=lambda: _nothing)
-
-
-NOBODY: Final = Listener()
-
-
 @dataclass
 class Course:
     """What a run has come to; kept in the checkpoint.
@@ -122,6 +74,22 @@ class Course:
     measured: int = 0
     refused: list[tuple[str, str]] = field(default_factory=list)
     unread: list[int] = field(default_factory=list)
+
+    @property
+    def shown(self) -> int:
+        """Pictures that were trained on, those left out that could not be read when they were to be shown."""
+        return self.pictures - len(self.unread)
+
+    def with_lesson_of(self, other: Course) -> Course:
+        """Give this with the pictures of another part of the run: what they are now, and all that was refused."""
+        more = [pair for pair in other.refused if pair not in self.refused]
+        return replace(
+            self,
+            pictures=other.pictures,
+            held_out=other.held_out,
+            measured=other.measured,
+            refused=self.refused + more,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Give it as plain values and tensors."""

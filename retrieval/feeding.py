@@ -105,19 +105,24 @@ class Feed(Dataset[dict[str, Any]]):
     def _view(self, position: int, step: int, at: int, view: int, unread: list[int]) -> np.ndarray:
         rng = generator(self._recipe.seed, self.epoch, step, at, view)
         return training_view(
-            self._picture(position, rng, unread), size=self.size, augmentation=self._recipe.augmentation, rng=rng
+            self._picture(position, step, at, unread), size=self.size, augmentation=self._recipe.augmentation, rng=rng
         )
 
-    def _picture(self, position: int, rng: np.random.Generator, unread: list[int]) -> np.ndarray:
-        """A picture, or another of its class where it cannot be read (any more)."""
+    def _picture(self, position: int, step: int, at: int, unread: list[int]) -> np.ndarray:
+        """A picture, or another where it cannot be read (any more): of its class, or any where views are compared.
+
+        Both views of a place have the same.
+        """
         tried: list[int] = []
+        rng = generator(self._recipe.seed, self.epoch, step, at)
         while True:
             try:
                 return self._store[self._places[position]]
             except ImageError:
                 unread.append(self._places[position])
                 tried.append(position)
-                others = np.setdiff1d(np.flatnonzero(self._codes == self._codes[position]), tried)
+                alike = self._codes == self._codes[position] if self._views == 1 else np.ones(len(self._codes), bool)
+                others = np.setdiff1d(np.flatnonzero(alike), tried)
                 if not len(others) or len(tried) == TRIES:
                     raise
                 position = int(rng.choice(others))

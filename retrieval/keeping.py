@@ -14,9 +14,10 @@ import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.plugins.io import CheckpointIO
 
-from retrieval.course import Course, Listener, Row, Step
+from retrieval.course import Course, Row
 from retrieval.errors import DamagedError, EmbedderError
 from retrieval.fitting import advice
+from retrieval.listener import Listener, Step
 from retrieval.processes import gathered
 from retrieval.recipe import Recipe
 from retrieval.validation import Confusion, Score
@@ -216,8 +217,10 @@ class Keeper(Checkpoint):
             "asked": self._asked,
             "recipe": self._recipe.to_dict(),
             "stopped": self._stopped,
+            "validation": self._validation,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
-        self.course, self._stopped = Course.from_dict(state_dict["course"]), state_dict["stopped"]
+        self.course = Course.from_dict(state_dict["course"]).with_lesson_of(self.course)
+        self._stopped, self._validation = state_dict["stopped"], state_dict["validation"]

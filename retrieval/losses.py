@@ -3,7 +3,7 @@
 ``LOSSES`` maps a name to a ``Loss``; ``parse`` reads ``"proxy_anchor + 0.5*ce"`` or ``"xbm(contrastive)"``. Numbers are
 those of the papers or of their authors' code, and stand in the row's ``help``. Proxies and class weights, of which only
 directions count, all begin as normal numbers with standard deviation 0.1, near to what the authors of Proxy-Anchor and
-ProxyNCA++ chose: how far a step turns them depends on their length, so one learning rate then suits every loss.
+ProxyNCA++ chose: how far a step turns them depends on their length, so one ``proxy_lr`` then suits every loss.
 """
 
 from __future__ import annotations

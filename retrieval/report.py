@@ -177,7 +177,7 @@ class Report:
         classes: a row a class, worst first by the leading figure.
         class_count: classes of the measured queries.
         queries: measured.
-        left_out: queries whose class has no other image in the gallery; not measured.
+        left_out: queries whose class has no other image in the gallery, or is unknown to the head; not measured.
         unlabelled: queries without a label; not measured.
         gallery: images searched.
         rejected: (uri, reason) of images that could not be used.

@@ -85,7 +85,7 @@ def _making(feed: Feed, workers: int, now: Callable[[], float]) -> float:
     try:
         if workers:
             torch.set_num_threads(1)
-        # The last of an epoch: the first ones are read by the trial, and files read once are read faster again.
+        # The last of an epoch: the trial has made the first ones.
         for step in range(max(0, len(feed) - MADE), len(feed)):
             began = now()
             feed[step]

@@ -5,48 +5,39 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import torch
 
 from retrieval.architecture import NONE
-from retrieval.backbones import Preprocessing, synchronised
+from retrieval.backbones import synchronised
 from retrieval.choosing import STEP
 from retrieval.composition import compose
-from retrieval.course import NOBODY, Course, Listener
+from retrieval.course import Course
 from retrieval.embedder import Embedder, choose_device
 from retrieval.errors import DamagedError, InputError
-from retrieval.feeding import Feed
 from retrieval.fitting import Fitting, set_mode
 from retrieval.folding import fold
-from retrieval.held_out import CLASSES, IMAGES
 from retrieval.keeping import Clock, Files, Keeper, Write, read_checkpoint
-from retrieval.lesson import Lesson, gallery_of, held_out_of, store_of
+from retrieval.lesson import Lesson
+from retrieval.listener import NOBODY, Listener
 from retrieval.losses import parse
-from retrieval.machine import cores, version
+from retrieval.machine import version
 from retrieval.memory import keep_freed_memory
 from retrieval.model_card import TRAINING
 from retrieval.network import Network
 from retrieval.objective import Objective
-from retrieval.processes import gathered, in_parts, own_device
+from retrieval.preparing import Prepared
+from retrieval.processes import own_device
 from retrieval.recipe import Recipe
 from retrieval.running import agreed, join, processes, quietly, trainer_of
-from retrieval.sampling import Batches
 from retrieval.timing import fitted, measure, sizes_of, validate_every
-from retrieval.validation import Confusion, Score, findable, score
 
 CHECKPOINT: Final = "last.ckpt"
-CONFUSIONS: Final = 60
-FEW_STEPS: Final = 8
-"""Processes are started anew every epoch, which takes longer than so many batches."""
-ROOM: Final = 1.125
-"""Side that pictures are kept at, as a share of the training size: crops keep some of the detail."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +144,7 @@ def fit(
         course = Course.from_dict(found["course"])
         _load(network, course)
     else:
-        lessons = _Prepared(lesson, recipe, preprocessing, objective.views, rank, world, listener)
+        lessons = Prepared(lesson, recipe, preprocessing, objective.views, rank, world, listener)
         hands = lessons.workers(where) if workers is None else workers
         validation = 0.0
         if budget is not None and found is None:
@@ -200,96 +191,6 @@ def fit(
     return Trained(embedder, recipe, course, course.refused + unread)
 
 
-class _Prepared:
-    """A lesson as what the loop takes.
-
-    Attributes:
-        feed: batches.
-        pictures: that are trained on.
-        validated: pictures that a validation embeds.
-        refused: uri and reason of those that cannot be used.
-    """
-
-    def __init__(
-        self,
-        lesson: Lesson,
-        recipe: Recipe,
-        preprocessing: Preprocessing,
-        views: int,
-        rank: int,
-        world: int,
-        listener: Listener,
-    ) -> None:
-        train, classes = lesson.train, sorted(set(lesson.train.labels))
-        code_of = {name: at for at, name in enumerate(classes)}
-
-        def batches(places: Sequence[int]) -> tuple[np.ndarray, Batches]:
-            codes = np.array([code_of[train.labels[at]] for at in places] if classes else range(len(places)), np.int64)
-            made = Batches(codes, batch=recipe.batch, per_class=recipe.per_class, seed=recipe.seed)
-            made.stripe(np.arange(recipe.batch), rank, world)  # refuses what cannot be parted
-            return codes, made
-
-        batches(range(len(train.ids)))  # what cannot be is told before everything is decoded
-        self._store = store_of(
-            train,
-            preprocessing,
-            size=math.ceil(recipe.train_size * ROOM),
-            progress=listener.filling,
-            sharing=processes()[1],
-        )
-        listener.notice(self._store.notice)
-        unusable = dict(self._unusable(listener.filling))
-        self.refused = [(train.uris[at], unusable[at]) for at in sorted(unusable)]
-        self._places = [at for at in range(len(self._store)) if at not in unusable]
-        self._codes, self._batches = batches(self._places)
-        self._shared = {"views": views, "rank": rank, "world": world}
-        self._held_out, more = held_out_of(
-            lesson.held_out, preprocessing, whole_classes=lesson.by == CLASSES, sharing=processes()[1]
-        )
-        self.refused += more
-        self._gallery = None
-        if lesson.by == IMAGES and self._held_out.ids:
-            self._gallery = gallery_of(train, self._store, self._places, preprocessing)
-        self.pictures = len(self._places)
-        self.validated = len(self._held_out.ids) + (0 if self._gallery is None else len(self._gallery.ids))
-        self.take(recipe)
-
-    def take(self, recipe: Recipe) -> None:
-        """Feed by another recipe of the same batches."""
-        self.feed = Feed(self._store, self._places, self._codes, self._batches, recipe, **self._shared)
-
-    def _unusable(self, filling: Callable[[int, int, int], object]) -> list[tuple[int, str]]:
-        """Place and reason of pictures that cannot be used; where none is kept, all processes look through them."""
-        for known in gathered(self._store.refused if self._store.in_memory else None):
-            if known is not None:  # of processes with memory for the pictures and without
-                return known
-        store = self._store
-        parts = in_parts(len(store), lambda some: store.unusable(some.tolist(), progress=filling))
-        return [pair for _, found in parts for pair in found]
-
-    def course(self) -> Course:
-        """A run that has not begun."""
-        measured = findable(self._held_out, self._gallery)
-        held_out = len(self._held_out.ids)
-        return Course(pictures=self.pictures, held_out=held_out, measured=measured, refused=self.refused)
-
-    def workers(self, device: torch.device) -> int:
-        """Processes that make batches: none beside a processor that trains, which they would only slow down."""
-        if self._store.in_memory and (device.type == "cpu" or self.feed.steps < FEW_STEPS):
-            return 0
-        return min(8, max(0, cores() // processes()[1] - 1))
-
-    def validation(
-        self, classes: Sequence[str], device: torch.device
-    ) -> Callable[[Any], tuple[Score, list[Confusion]]] | None:
-        """What measures a network on what is held out; None where nothing is."""
-        if not self._held_out.ids:
-            return None
-        return lambda network: score(
-            network, self._held_out, self._gallery, classes=classes, device=device, confusions=CONFUSIONS
-        )
-
-
 def _load(network: Network, course: Course) -> None:
     """Give the network the weights of the best epoch."""
     network.load_state_dict(course.weights)
@@ -297,7 +198,7 @@ def _load(network: Network, course: Course) -> None:
 
 def _check_rest(recipe: Recipe) -> None:
     """Refuse a run whose backbone rests to its end."""
-    if 0 < recipe.epochs <= recipe.warmup_head:
+    if recipe.epochs <= recipe.warmup_head:
         raise InputError(
             f"the head alone would be trained in all {recipe.epochs} epochs: give fewer than --warmup-head "
             f"{recipe.warmup_head}, or more epochs or time"
@@ -382,6 +283,12 @@ def _kept(path: Path, identity: str, recipe: Recipe) -> dict[str, Any] | None:
     found: dict[str, Any] = read_checkpoint(path).get("callbacks", {}).get(Keeper.__qualname__)
     if found is None:
         raise DamagedError(f"{path} is no checkpoint of a training; give --restart to begin again, or another --out")
+    try:
+        Course.from_dict(found["course"])
+    except (KeyError, TypeError) as error:
+        raise DamagedError(
+            f"{path} was written by another version of lookalike; give --restart to begin again, or another --out"
+        ) from error
     if found["identity"] != identity:
         raise InputError(
             f"{path.parent} holds a run {_unlike(found['asked'], recipe)}; "
@@ -407,7 +314,7 @@ def _card(lesson: Lesson, recipe: Recipe, course: Course, classes: int) -> dict[
     return {
         "recipe": recipe.to_dict(),
         "source": lesson.source,
-        "pictures": course.pictures,
+        "pictures": course.shown,
         "classes": classes,
         "held_out": course.held_out,
         "held_out_by": lesson.by,

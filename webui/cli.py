@@ -80,12 +80,9 @@ def main(arguments: list[str] | None = None) -> None:
             _print_json({"error": {"kind": "UsageError", "message": error.format_message()}})
         error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        _complain(
-            "Interrupted",
-            "interrupted; what was finished is kept, and the same command goes on from there",
-            wants_json=wants_json,
-        )
+    except (click.Abort, KeyboardInterrupt) as error:
+        usual = "interrupted; what was finished is kept, and the same command goes on from there"
+        _complain("Interrupted", str(error.__cause__ or error) or usual, wants_json=wants_json)
         sys.exit(130)
     except (UnicodeEncodeError, OSError) as error:
         if isinstance(error, BrokenPipeError):

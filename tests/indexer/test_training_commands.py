@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -20,6 +20,7 @@ from indexer.embeds import digest_of
 from indexer.files import write_bytes
 from indexer.training_files import METRICS, MODEL, PAGE, RECIPE, TRAINING, WEIGHTS, Metrics, training_folder
 from retrieval.errors import CatalogueError
+from retrieval.feeding import Feed
 from tests.conftest import draw_pictures
 from tests.webui.commands import TINY, Run, as_json
 
@@ -145,6 +146,10 @@ def test_a_restart_that_cannot_begin_leaves_what_was_there(words: Words, run: Ru
     assert digest_of(tmp_path / "out") == before["digest"]
 
 
+def interrupted(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
 def test_ctrl_c_keeps_the_last_epoch(
     words: Words, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, interruptible: None
 ) -> None:
@@ -165,10 +170,17 @@ def test_ctrl_c_keeps_the_last_epoch(
         patched.setattr(Metrics, "add", stop)
         code, _, told = run(*words("--restart"))
     assert code == 130
-    assert "leave --restart out" in told
+    assert "the same command without --restart goes on" in told.splitlines()[-1]
     code, _, told = run(*words())
     assert code == 0
     assert "going on after epoch 1 of 3" in told
+    digest = digest_of(tmp_path / "out")
+    with monkeypatch.context() as patched:
+        patched.setattr(Feed, "__getitem__", interrupted)
+        code, _, told = run(*words("--restart"))
+    assert code == 130
+    assert "no epoch was finished" in told.splitlines()[-1]
+    assert digest_of(tmp_path / "out") == digest
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -139,6 +140,20 @@ def test_confusions_are_shown_side_by_side_with_their_similarity() -> None:
     assert "0.990" in html
     assert 'alt="held out, class 0"' in html
     assert 'alt="the nearest to it, class 1"' in html
+
+
+@pytest.mark.parametrize(
+    ("rows", "more", "said"),
+    [
+        (12, "", "give <code>--epochs 12</code> in its place"),
+        (7, "", "ended the run after 7 of 12 epochs, which cannot be repeated"),
+        (7, " --patience 2", "give <code>--epochs 12</code> in its place"),
+    ],
+)
+def test_how_a_run_within_a_budget_is_repeated(rows: int, more: str, said: str) -> None:
+    account = sample_account(epochs=rows, choices={"epochs": 12})
+    about = {**account.about, "command": f"lookalike train photos --out birds --budget 30m{more}"}
+    assert said in training_page(replace(account, about=about), drawn_picture(16))
 
 
 def test_one_is_told_as_one() -> None:

@@ -245,8 +245,9 @@ $ torchrun --nproc-per-node 4 -m webui.cli train photos --out mine
 ```
 
 `--batch` is the whole batch; each process computes its part of it, vectors and labels are gathered with their
-gradients, and all processes have the same loss and the same proxies as one process would; with mixup or CutMix that
-wants an even number of pictures a process. The first process speaks and writes."""
+gradients, and all processes have the same loss and the same proxies as one process would; with mixup or CutMix only
+where each has an even number of pictures, since pictures are mixed in pairs within a process. The first process speaks
+and writes."""
 
 
 def folder() -> str:

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from retrieval import keeping
-from retrieval.course import Course, Listener
+from retrieval.course import Course
 from retrieval.keeping import Keeper
+from retrieval.listener import Listener
 from retrieval.recipe import Recipe
 from retrieval.timing import Costs, fitted, validate_every
 from retrieval.validation import Confusion, Score
@@ -49,6 +50,7 @@ class _Run:
         expected: float,
         rank: int = 0,
         late_elsewhere: bool = False,
+        before: dict[str, Any] | None = None,
     ) -> None:
         self.seconds, self.told = 0.0, list[str]()
         monkeypatch.setattr(keeping, "time", SimpleNamespace(monotonic=lambda: self.seconds))
@@ -68,6 +70,8 @@ class _Run:
             deadline=budget,
             validation=expected,
         )
+        if before is not None:
+            keeper.load_state_dict(before)
         network = torch.nn.Linear(1, 1)
         fitting = SimpleNamespace(
             feed=_Feed(),
@@ -85,7 +89,7 @@ class _Run:
             save_checkpoint=lambda path: None,
             should_stop=False,
         )
-        for trainer.current_epoch in range(recipe.epochs):
+        for trainer.current_epoch in range(len(keeper.course.rows), recipe.epochs):
             keeper.on_train_epoch_start(trainer, fitting)
             keeper.on_train_batch_start(trainer, fitting, {}, 0)
             self.seconds += epoch
@@ -94,6 +98,7 @@ class _Run:
             if trainer.should_stop:
                 break
         self.course: Course = keeper.course
+        self.state = keeper.state_dict()
 
 
 @pytest.mark.parametrize(("pictures", "validated"), [(1700, 2000), (1000, 3000), (2640, 1900), (60, 5000)])
@@ -133,6 +138,14 @@ def test_what_a_validation_took_is_believed(monkeypatch: pytest.MonkeyPatch) -> 
     assert 150 < run.seconds <= 200
     other = _Run(monkeypatch, RECIPE, every=2, budget=200.0, epoch=10.0, validation=1.0, expected=30.0)
     assert len(other.course.rows) > len(run.course.rows)
+
+
+def test_what_a_validation_took_is_remembered_by_a_run_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    times: dict[str, Any] = {"every": 2, "epoch": 10.0, "validation": 30.0}
+    first = _Run(monkeypatch, RECIPE, budget=100.0, expected=30.0, **times)
+    then = _Run(monkeypatch, RECIPE, budget=100.0, expected=0.0, before=first.state, **times)
+    assert len(then.course.rows) > len(first.course.rows)
+    assert then.seconds <= 100
 
 
 def test_all_processes_end_with_the_one_that_is_late(monkeypatch: pytest.MonkeyPatch) -> None:

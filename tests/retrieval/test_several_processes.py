@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from retrieval.lesson import Examples
+from retrieval.training import CHECKPOINT
 from tests.retrieval.several import ALONE
 
 ALIKE: dict[str, dict[str, Any]] = {
@@ -74,7 +75,7 @@ def test_two_processes_train_what_one_does(name: str, one: Path, two: Path) -> N
 
 
 def test_processes_agree_on_a_budget(two: Path) -> None:
-    assert (two / "budget" / "epochs").read_text() == "3"  # as the first says; the second would go round once
+    assert (two / "budget" / "epochs").read_text() == "[1, 2, 3]"  # as the first says; the second would go round once
     first, second = parts(two / "budget", 0)[1], parts(two / "budget", 1)[1]
     assert all(torch.equal(second[name], value) for name, value in first.items())
 
@@ -84,6 +85,8 @@ def test_two_processes_go_on_after_they_were_stopped(
 ) -> None:
     assert start({"run": {**LONG, "stopped": True}}, TWO, stripes, weights, tmp_path) != 0
     assert not (tmp_path / "run" / "rank0.pt").exists()
+    assert (tmp_path / "run" / CHECKPOINT).exists()
     start({"run": LONG}, TWO, stripes, weights, tmp_path)
+    assert (tmp_path / "run" / "epochs").read_text() == "[2]"
     for part, whole in zip(parts(tmp_path / "run", 0), parts(two / "whole", 0), strict=True):
         assert all(torch.equal(part[name], value) for name, value in whole.items())

@@ -11,11 +11,12 @@ import torch
 
 from retrieval import images, training
 from retrieval.attention import ATTENTIONS
-from retrieval.course import Listener, Row
+from retrieval.course import Row
 from retrieval.errors import InputError
 from retrieval.fitting import Fitting
 from retrieval.heads import HEADS
 from retrieval.lesson import Examples
+from retrieval.listener import Listener
 from retrieval.losses import LOSSES
 from retrieval.pooling import POOLINGS
 from retrieval.training import CHECKPOINT, fit

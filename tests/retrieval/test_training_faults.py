@@ -7,7 +7,7 @@ import signal
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -16,12 +16,14 @@ import torch
 from retrieval import lesson as lesson_room
 from retrieval import training
 from retrieval.backbones import load_backbone
-from retrieval.course import Listener, Row
+from retrieval.course import Row
 from retrieval.errors import DamagedError, EmbedderError, ImageError, InputError, LookalikeError
 from retrieval.feeding import Feed
 from retrieval.fitting import Fitting
 from retrieval.held_out import IMAGES
+from retrieval.keeping import Keeper
 from retrieval.lesson import Examples, Lesson
+from retrieval.listener import Listener
 from retrieval.objective import Objective
 from retrieval.sampling import Batches
 from retrieval.training import CHECKPOINT
@@ -211,6 +213,46 @@ def test_what_is_shown_for_a_picture_is_none_that_failed(tmp_path: Path) -> None
         batch = feed[0]
         assert set(batch["unread"]) >= {0, 1}
         assert batch["pixels"].float().mean() == 2  # the one that is left, in all three places
+
+
+def test_both_views_of_a_place_are_of_the_picture_that_stands_in(tmp_path: Path) -> None:
+    class Some:
+        def __getitem__(self, place: int) -> np.ndarray:
+            if place % 2:
+                raise ImageError(f"{place} cannot be used")
+            return np.full((8, 8, 3), place, np.uint8)
+
+    codes = np.arange(8)  # as where there are no labels: every picture is a class of its own
+    made = Batches(codes, batch=8, per_class=1, seed=0)
+    feed = Feed(Some(), range(8), codes, made, quick(train_size=32), views=2)  # type: ignore[arg-type]
+    for epoch in range(10):
+        feed.enter(epoch)
+        first, second = feed[0]["pixels"].float().mean(dim=(1, 2, 3)).chunk(2)
+        assert torch.equal(first, second)
+
+
+def test_what_was_damaged_between_two_parts_of_a_run_is_told(weights: Path, tmp_path: Path) -> None:
+    examples = draw_stripes(tmp_path / "pictures")
+    with pytest.raises(KeyboardInterrupt):
+        train(lesson_of(examples), quick(epochs=3), tmp_path, weights, listener=Listener(row=interrupted))
+    (tmp_path / "pictures" / "c0" / "0.png").write_bytes(b"no picture")
+    trained = train(lesson_of(examples), quick(epochs=3), tmp_path, weights)
+    assert [uri for uri, _ in trained.refused] == ["c0/0.png"]
+    assert trained.course.pictures == len(examples.ids) - 1
+    assert [row.epoch for row in trained.course.rows] == [1, 2, 3]
+
+
+def interrupted(_: Row) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def test_a_checkpoint_of_another_version_is_told(stripes: Examples, weights: Path, tmp_path: Path) -> None:
+    train(lesson_of(stripes), quick(epochs=1), tmp_path, weights)
+    found = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    del found["callbacks"][Keeper.__qualname__]["course"]["measured"]
+    torch.save(found, tmp_path / CHECKPOINT)
+    with pytest.raises(DamagedError, match="another version of lookalike; give --restart"):
+        train(lesson_of(stripes), quick(epochs=1), tmp_path, weights)
 
 
 def test_damaged_pictures_end_no_self_supervised_run(
