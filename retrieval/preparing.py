@@ -43,6 +43,7 @@ class Prepared:
         self,
         lesson: Lesson,
         recipe: Recipe,
+        *,
         preprocessing: Preprocessing,
         views: int,
         rank: int,

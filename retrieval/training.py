@@ -144,7 +144,15 @@ def fit(
         course = Course.from_dict(found["course"])
         _load(network, course)
     else:
-        lessons = Prepared(lesson, recipe, preprocessing, objective.views, rank, world, listener)
+        lessons = Prepared(
+            lesson,
+            recipe,
+            preprocessing=preprocessing,
+            views=objective.views,
+            rank=rank,
+            world=world,
+            listener=listener,
+        )
         hands = lessons.workers(where) if workers is None else workers
         validation = 0.0
         if budget is not None and found is None:
