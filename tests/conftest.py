@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 # Two workers of two threads each on two cores took four times as long over training; torch reads it once, when loaded.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -30,6 +31,12 @@ settings.load_profile("lookalike")
 
 COLOURS = {"Red": (200, 40, 40), "Green": (40, 180, 60), "Blue": (40, 60, 200), "Sand": (220, 190, 140)}
 PER_CLASS = 6
+
+
+@pytest.fixture(autouse=True)
+def interruptible() -> None:
+    """Ctrl-C as users have it: jobs in the background ignore it, and Lightning leaves it ignored when interrupted."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -41,14 +41,6 @@ def words(weights: Path, picture_folder: Path, tmp_path: Path) -> Words:
         return (*begin, *ON_CPU, *more)
 
     return said
-
-
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """Lightning turns Ctrl-C off when it was interrupted; the other tests want it back."""
-    before = signal.getsignal(signal.SIGINT)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 def test_a_training_from_pictures_to_search(words: Words, tmp_path: Path, picture_folder: Path, run: Run) -> None:
@@ -150,9 +142,7 @@ def interrupted(*_: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def test_ctrl_c_keeps_the_last_epoch(
-    words: Words, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, interruptible: None
-) -> None:
+def test_ctrl_c_keeps_the_last_epoch(words: Words, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     add = Metrics.add
 
     def stop(metrics: Metrics, row: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from retrieval import images, training
+from retrieval import images, preparing
 from retrieval.attention import ATTENTIONS
 from retrieval.course import Row
 from retrieval.errors import InputError
@@ -190,7 +190,7 @@ def test_a_resumed_run_keeps_to_its_budget(stripes: Examples, weights: Path, tmp
 def test_patience_counts_from_the_last_that_was_better(
     stripes: Examples, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "score", lambda *_, **__: (Score(1.0, 1.0), []))
+    monkeypatch.setattr(preparing, "score", lambda *_, **__: (Score(1.0, 1.0), []))
     other = draw_stripes(tmp_path / "more", per_class=2, seed=1)
     trained = train(lesson_of(stripes, other), quick(epochs=5, patience=2, validate_every=1), tmp_path, weights)
     assert trained.course.best_epoch == len(trained.course.rows) == 3  # of those as good the last is kept
@@ -200,7 +200,7 @@ def test_patience_ends_a_run_that_gets_no_better(
     stripes: Examples, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shares = iter([0.5, 0.7, 0.6, 0.6, 0.9])
-    monkeypatch.setattr(training, "score", lambda *_, **__: (Score(next(shares), 0.1), []))
+    monkeypatch.setattr(preparing, "score", lambda *_, **__: (Score(next(shares), 0.1), []))
     other = draw_stripes(tmp_path / "more", per_class=2, seed=1)
     recipe = quick(epochs=5, patience=2, validate_every=1)
     trained = train(lesson_of(stripes, other), recipe, tmp_path, weights)
