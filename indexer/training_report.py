@@ -351,13 +351,14 @@ def _repeat(account: Account) -> str:
     files = [(f"<code>{name}</code>", what) for name, what in _FILES]
     by_the_clock = ""
     if "--budget" in str(called):
-        epochs = next(choice.value for choice in account.choices if choice.field == "epochs")
-        by_the_clock = f" A budget goes by the speed of the machine: give <code>--epochs {epochs}</code> in its place."
-        if len(account.rows) < epochs and "--patience" not in str(called):
-            by_the_clock = (
-                f" A budget goes by the speed of the machine, and this one ended the run after {len(account.rows)} of "
-                f"{epochs} epochs, which cannot be repeated to the bit."
-            )
+        chosen = {choice.field: choice.value for choice in account.choices}
+        epochs, done = chosen["epochs"], len(account.rows)
+        cut = done < epochs and not chosen["patience"]
+        by_the_clock = " A budget goes by the speed of the machine" + (
+            f", and this one ended the run after {done} of {epochs} epochs, which cannot be repeated to the bit."
+            if cut
+            else f": give <code>--epochs {epochs}</code> in its place."
+        )
     return (
         "<p>The same command on the same images draws the same numbers; with <code>--deterministic</code> and the same "
         f"versions on the same machine it gives the same weights to the bit.{by_the_clock}</p>"

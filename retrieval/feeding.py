@@ -114,7 +114,6 @@ class Feed(Dataset[dict[str, Any]]):
         Both views of a place have the same.
         """
         tried: list[int] = []
-        rng = generator(self._recipe.seed, self.epoch, step, at)
         while True:
             try:
                 return self._store[self._places[position]]
@@ -125,7 +124,7 @@ class Feed(Dataset[dict[str, Any]]):
                 others = np.setdiff1d(np.flatnonzero(alike), tried)
                 if not len(others) or len(tried) == TRIES:
                     raise
-                position = int(rng.choice(others))
+                position = int(generator(self._recipe.seed, self.epoch, step, at).choice(others))
 
 
 def loader_of(feed: Feed, workers: int) -> DataLoader[dict[str, Any]]:

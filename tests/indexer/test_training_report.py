@@ -143,16 +143,16 @@ def test_confusions_are_shown_side_by_side_with_their_similarity() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "more", "said"),
+    ("rows", "patience", "said"),
     [
-        (12, "", "give <code>--epochs 12</code> in its place"),
-        (7, "", "ended the run after 7 of 12 epochs, which cannot be repeated"),
-        (7, " --patience 2", "give <code>--epochs 12</code> in its place"),
+        (12, 0, "give <code>--epochs 12</code> in its place"),
+        (7, 0, "ended the run after 7 of 12 epochs, which cannot be repeated"),
+        (7, 2, "give <code>--epochs 12</code> in its place"),
     ],
 )
-def test_how_a_run_within_a_budget_is_repeated(rows: int, more: str, said: str) -> None:
-    account = sample_account(epochs=rows, choices={"epochs": 12})
-    about = {**account.about, "command": f"lookalike train photos --out birds --budget 30m{more}"}
+def test_how_a_run_within_a_budget_is_repeated(rows: int, patience: int, said: str) -> None:
+    account = sample_account(epochs=rows, choices={"epochs": 12, "patience": patience})
+    about = {**account.about, "command": "lookalike train photos --out birds --budget 30m"}
     assert said in training_page(replace(account, about=about), drawn_picture(16))
 
 
