@@ -36,8 +36,9 @@ ENOUGH: Final = 3
 TIMED: Final = 64
 UNSURE: Final = 0.05
 """From this p-value on, two backbones cannot be told apart."""
-FASTER: Final = 1.1
-"""Times as fast as another that a backbone must be to be called faster: speed is measured on few pictures."""
+FASTER: Final = 1.5
+"""Times as fast as another that a backbone must be to be preferred for it: speed is measured on few pictures, on a
+machine that may be busy."""
 PORTION: Final = 8
 """Pictures between two movements of the progress bar; a CPU takes no more at once anyway."""
 LEADING: Final = "Recall@1"
@@ -123,24 +124,24 @@ def _listed(words: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
-def advise(preferred: Frozen, counts: Counts) -> Advice:
+def advise(best: Frozen, counts: Counts) -> Advice:
     """Judge by a rule of thumb: is there something to gain, and something to learn from?
 
     Args:
-        preferred: the frozen backbone that would be used, as ``prefer`` says.
+        best: the frozen backbone of the highest Recall@1, whichever is preferred for its speed.
         counts: of all the pictures there are to train on.
     """
     reached = (
-        f"{preferred.backbone}, frozen, finds the right class first for {preferred.recall_at_1:.1%} of "
-        f"{count(preferred.queries, 'query', 'queries')}"
+        f"{best.backbone}, frozen, finds the right class first for {best.recall_at_1:.1%} of "
+        f"{count(best.queries, 'query', 'queries')}"
     )
-    if preferred.recall_at_1 >= GOOD:
+    if best.recall_at_1 >= GOOD:
         return Advice(False, f"{reached}, and from {GOOD:.0%} on there is little to gain")
-    if preferred.high is not None and preferred.high >= 1.0:
+    if best.high is not None and best.high >= 1.0:
         return Advice(
             False,
-            f"{reached}, and there may be little to gain, since the 95 % interval ({preferred.low:.1%} to "
-            f"{preferred.high:.1%}) reaches 100 %",
+            f"{reached}, and there may be little to gain, since the 95 % interval ({best.low:.1%} to "
+            f"{best.high:.1%}) reaches 100 %",
         )
     images = f"{counts.median:g} {'image' if counts.median == 1 else 'images'}"
     half = f"half of the {count(counts.classes, 'class', 'classes')} have {images}"

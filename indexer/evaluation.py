@@ -102,7 +102,7 @@ def evaluate_catalogue(
         raise InputError(f"{lost} items of {catalogue.path} have no vector; index their source again first")
     gallery = Labelled(vectors, items.column("id").to_pylist(), _labels(items, label))
     given, sources, refused = gallery, dict[str, str](), list[tuple[str, str]]()
-    how = f"leave-one-out within {catalogue.path.name}"
+    how = "leave-one-out within the catalogue"
     digests: list[bytes | None] = items.column("sha256").to_pylist()
     ids, parts, labels = list(gallery.ids), ["test"] * len(gallery.ids), list(gallery.labels)
     if queries is not None:
@@ -111,7 +111,7 @@ def evaluate_catalogue(
         own = catalogue.embedder() if embedder is None else embedder
         known = dict(zip(gallery.ids, digests, strict=True))
         given, sources, of_queries, refused = _embed(catalogue, queries, own, label, known, progress, notice)
-        how = f"queries of {queries.listing.name} against {catalogue.path.name}"
+        how = f"queries of {queries.listing.name} against the catalogue"
         parts = ["gallery"] * len(ids) + ["query"] * len(given.ids)
         ids, labels, digests = [*ids, *given.ids], [*labels, *given.labels], [*digests, *of_queries]
     search = None if through == EXACT else _through(through, catalogue)

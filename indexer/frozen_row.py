@@ -49,7 +49,10 @@ def with_frozen_row(
         report,
         frozen=other.figures,
         gains=gains([figure.name for figure in report.figures], table, its_table),
-        frozen_note=(f"{name_of(card)}, {untrained.dim} dimensions, digest {untrained.digest[:12]}"),
+        frozen_note=(
+            f"{name_of(card)}, {untrained.dim} dimensions, at the {card['image_size']} px of the trained embedder, "
+            f"digest {untrained.digest[:12]}"
+        ),
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from retrieval.errors import DamagedError, InputError, NotFoundError
+from retrieval.recipe import CHECKPOINT
 
 if TYPE_CHECKING:
     from indexer.catalogue import Catalogue
@@ -30,6 +31,11 @@ def embedder_folder(path: Path) -> Path:
 
         with Catalogue.open(path) as opened:
             return path / "embedder" / opened.digest
+    if (path / "training" / CHECKPOINT).is_file():
+        raise InputError(
+            f"{path} is a training that was stopped before its end, and has no embedder yet: give its lookalike train "
+            "command again, which goes on"
+        )
     if path.exists():
         raise InputError(
             f"{path} is neither an embedder (it has no model.json) nor a catalogue; give the folder of one"

@@ -16,15 +16,13 @@ from indexer.report_charts import (
     whiskers_chart,
 )
 from indexer.report_words import amount, count, data, decimals_of_interval, label, percent, text, value
-from retrieval.report import ClassRow, Figure, Gain, Report
+from retrieval.report import LEVEL, ClassRow, Figure, Gain, Report
 
 ALL_CLASSES: Final = 100
 """Up to so many classes, each has a bar."""
 WORST_CLASSES: Final = 50
 """Of more classes, so many have one."""
 MAX_CONFUSED: Final = 50
-LEVEL: Final = 0.05
-"""A gain is marked from this p on."""
 _NONE: Final = '<td class="soft">–</td>'
 
 

@@ -9,7 +9,7 @@ import click
 from indexer.report_words import count, left_out
 from retrieval.folders import printable
 from retrieval.model_card import name_of
-from retrieval.report import Figure, Report
+from retrieval.report import LEVEL, Figure, Report
 
 SHOWN: Final = 10
 """Rejected images that are named."""
@@ -33,10 +33,14 @@ def print_report(report: Report) -> None:
     }
     width = max(map(len, named.values()))
     beside = {figure.name: figure for figure in report.frozen or ()}
+    paired = {gain.name: gain.p for gain in report.gains if gain.name in beside}
     heading = f"{'':{width}s}            95 % interval          macro   resolves"
     click.echo(f"\n{heading}{'     frozen     gain' if beside else ''}")
     for figure in report.figures:
-        click.echo(_line(figure, named[figure.name], beside.get(figure.name), width).rstrip())
+        unsure = paired.get(figure.name, 0.0) >= LEVEL
+        click.echo(_line(figure, named[figure.name], beside.get(figure.name), width).rstrip() + ("†" if unsure else ""))
+    if any(p >= LEVEL for p in paired.values()):
+        click.echo("† the gain may be chance: p is 5 % or more, query by query, the two exchanged for whole classes")
     if report.frozen_note:
         click.echo(f"frozen: {report.frozen_note}")
     if report.classification is not None:

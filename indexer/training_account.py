@@ -117,6 +117,7 @@ class Account:
         embedder: its card.
         choices: every choice, as it was run, and why.
         rows: the epochs.
+        untrained: the score before the first step; None without a validation.
         best: the score of the best epoch; None without a validation.
         best_epoch: the one that is kept, from 1; without a validation the last.
         confusions: of the best epoch, most similar first.
@@ -135,6 +136,7 @@ class Account:
     embedder: dict[str, Any]
     choices: Sequence[Choice]
     rows: Sequence[Row]
+    untrained: Score | None
     best: Score | None
     best_epoch: int
     confusions: Sequence[Confusion]
@@ -166,6 +168,7 @@ class Account:
             "by": self.by,
             "epochs": len(self.rows),
             "best_epoch": self.best_epoch,
+            "untrained": None if self.untrained is None else vars(self.untrained),
             "validation": None
             if self.best is None
             else {**vars(self.best), "classifier": self.best.classifier, "chosen_by": self.best.deciding},
@@ -176,13 +179,16 @@ class Account:
         }
 
 
-def account_of(found: Found, trained: Trained, choices: Sequence[Choice]) -> tuple[Account, Picture]:
+def account_of(
+    found: Found, trained: Trained, choices: Sequence[Choice], *, about: dict[str, Any] | None = None
+) -> tuple[Account, Picture]:
     """Tell a training.
 
     Args:
         found: what it learned from.
         trained: what came of it.
         choices: as they were made before it.
+        about: command, versions and machine; None: those of now.
 
     Returns:
         The account, and what gives small pictures by id.
@@ -195,23 +201,28 @@ def account_of(found: Found, trained: Trained, choices: Sequence[Choice]) -> tup
         else replace(choice, value=run[choice.field], why="as many as go into the budget")
         for choice in choices
     ]
-    about = about_run()
-    about["versions"] |= {name: installed for name in _VERSIONS if (installed := version(name))}
+    if about is None:
+        about = about_run()
+        about["versions"] |= {name: installed for name in _VERSIONS if (installed := version(name))}
+    refused = [*found.refused, *trained.refused]
+    gone = len((set(lesson.held_out.uris) - set(lesson.train.uris)) & {uri for uri, _ in trained.refused})
+    held_by = found.held_by + (f", of which {gone:,} cannot be used" if gone else "")
     account = Account(
         source=lesson.source,
         pictures=course.shown,
-        classes=len(set(lesson.train.labels)),
+        classes=trained.classes,
         held_out=course.held_out,
         measured=course.measured,
-        held_by=found.held_by,
+        held_by=held_by,
         by=lesson.by,
         embedder=card_of(trained.embedder.description, trained.embedder.digest),
         choices=as_run,
         rows=course.rows,
+        untrained=course.untrained,
         best=course.best,
         best_epoch=course.best_epoch,
         confusions=course.confusions,
-        refused=[*found.refused, *trained.refused],
+        refused=refused,
         seconds=course.rows[-1].seconds if course.rows else 0.0,
         about=about,
     )

@@ -14,7 +14,7 @@ _MOST_TICKS: Final = 6
 HUES: Final = 4
 
 _TOLD: Final = """
-table.told th, table.told td { text-align: left; white-space: normal; overflow-wrap: normal; vertical-align: top; }
+table.told th, table.told td { text-align: left; white-space: normal; overflow-wrap: anywhere; vertical-align: top; }
 table.told td { min-width: 5rem; }
 .lines { display: flex; flex-wrap: wrap; gap: 4px 20px; }
 .lines li { display: flex; align-items: center; gap: 8px; }

@@ -117,7 +117,7 @@ def train(
     say: Callable[[str], object] = notice if leading else lambda _: None
 
     if leading:
-        check_out(out, *(place for place in (source, validate) if place is not None))
+        check_out(out, *(place for place in (source, validate) if place is not None), restart=restart)
     reading = {name: value for name, value in values.items() if name not in _FIELDS}
     asked = Asked(
         source,
@@ -134,7 +134,7 @@ def train(
     recipe, choices = _choose(found, given, like, device, budget)
     if leading:
         _tell(found, choices)
-    with training_folder(out, leading=leading) as place:
+    with training_folder(out, leading=leading, restart=restart) as place:
         trained = run_training(
             found,
             recipe,
@@ -204,7 +204,7 @@ def advise(
     measured = _measured(train, names, sample, weights, backbones, device, runtime)
     found, preferred = [row for row, _ in measured], prefer(measured)
     best = preferred.row
-    said = judge(best, counts)
+    said = judge(max(found, key=lambda row: row.recall_at_1), counts)
     own = ["--weights", str(weights)] if weights is not None and best.backbone in backbones else []
     of_source, chosen = [str(source), *_words(values)], ["--backbone", best.backbone, *own]
     run = shlex.join(["lookalike", "train", *of_source, "--out", "EMBEDDER", *chosen])
@@ -347,6 +347,9 @@ def _summary(said: dict[str, Any]) -> None:
         sure = f" ({found[0].interval('to')})" if found[0].interval("to") else ""
         figures = ", ".join(f"{one.name} {one.told}{sure if one is found[0] else ''}" for one in found)
         click.echo(f"  validation   {figures} on {count(said['held_out'], 'image')} ({said['held_by']})")
+        if said["untrained"] is not None:
+            before = measures(said["untrained"], said["held_out"], said["measured"])
+            click.echo(f"  untrained    {', '.join(f'{one.name} {one.told}' for one in before)}")
         if score["head"] is not None:
             by = "the head" if score["classifier"] == "head" else "the vote of the nearest training images"
             click.echo(f"               classes are named by {by}")

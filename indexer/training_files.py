@@ -15,10 +15,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from indexer.files import TEMPORARY_PREFIX, sweep, write_bytes, write_json
+from indexer.files import TEMPORARY_PREFIX, read_json, sweep, write_bytes, write_json
 from indexer.place import ABOUT_FILE, LOCK, held, lock_of, looking
 from retrieval.choosing import Choice
-from retrieval.errors import BusyError, CatalogueError, InputError
+from retrieval.errors import BusyError, CatalogueError, DamagedError, InputError
+from retrieval.recipe import CHECKPOINT
 
 if TYPE_CHECKING:
     from retrieval.course import Row
@@ -35,12 +36,13 @@ PATIENCE: Final = 60
 """Seconds that the other processes of a run wait for the first to make it."""
 
 
-def check_out(out: Path, *sources: Path) -> None:
+def check_out(out: Path, *sources: Path, restart: bool = False) -> None:
     """Refuse a folder that holds anything but a training, before a long run.
 
     Args:
         out: the folder, which need not be there.
         sources: what is learned from; the folder may not lie in one.
+        restart: whether an embedder that is there may be trained anew.
 
     Raises:
         InputError: it holds other things, is a file, or would be read as a part of what is learned from.
@@ -58,6 +60,11 @@ def check_out(out: Path, *sources: Path) -> None:
         raise CatalogueError(f"{out} is a catalogue; name another folder for the embedder with --out")
     if {MODEL, WEIGHTS} & inside and TRAINING not in inside:
         raise InputError(f"{out} holds an embedder that was not trained there; name another folder with --out")
+    if MODEL in inside and not restart and not (out / TRAINING / CHECKPOINT).is_file():
+        raise InputError(
+            f"{out} holds a trained embedder, whose {CHECKPOINT} was deleted: give --restart to train it anew, or "
+            "another --out"
+        )
     foreign = sorted(name for name in inside - _OURS if not name.startswith(TEMPORARY_PREFIX))
     if foreign:
         raise InputError(f"{out} holds other things, such as {foreign[0]}; name a new or an empty folder with --out")
@@ -66,12 +73,13 @@ def check_out(out: Path, *sources: Path) -> None:
 
 
 @contextlib.contextmanager
-def training_folder(out: Path, *, leading: bool) -> Iterator[Path]:
+def training_folder(out: Path, *, leading: bool, restart: bool = False) -> Iterator[Path]:
     """Hold the folder of a training, and give the place of its checkpoint; what an earlier run left stays.
 
     Args:
         out: made when it is not there.
         leading: whether this is the first, or only, process of the run; the others write nothing.
+        restart: as for ``check_out``.
 
     Raises:
         BusyError: another run writes it.
@@ -83,14 +91,14 @@ def training_folder(out: Path, *, leading: bool) -> Iterator[Path]:
         _await_beginning(place)
         yield place
         return
-    check_out(out)
+    check_out(out, restart=restart)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CatalogueError(f"cannot make {out}: {error.strerror or error}") from error
     with held(lock_of(out), out):
         try:
-            check_out(out)
+            check_out(out, restart=restart)
             sweep(out)
             try:
                 place.mkdir(exist_ok=True)
@@ -125,6 +133,15 @@ def save_embedder(embedder: Embedder, out: Path) -> None:
         # Weights of one training beside the description of another would load and be neither.
         (out / MODEL).unlink(missing_ok=True)
     embedder.save(out, write=write_bytes)
+
+
+def read_about(place: Path) -> dict[str, Any] | None:
+    """What was written of the command and the machine of a finished run; None where nothing was."""
+    try:
+        about = read_json(place / RECIPE).get("about")
+    except (DamagedError, OSError):
+        return None
+    return about if isinstance(about, dict) else None
 
 
 def write_recipe(place: Path, choices: Sequence[Choice], about: Mapping[str, Any]) -> None:

@@ -165,6 +165,13 @@ _ELSE: Final = {
 """Field → what stands instead of its usual value, and when."""
 
 
+class _NumberOrNone(click.IntRange):
+    """A number that may be written "none" where that is what 0 means."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        return int(super().convert(0 if value == "none" else value, param, ctx))
+
+
 def _option(row: TrainingOption) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     said = row.help + (f": {', '.join(row.values)}" if row.values else "")
     text = f"{said if said.startswith('timm') else said[0].upper() + said[1:]}  [default: {usual(row.field)}]"
@@ -172,7 +179,8 @@ def _option(row: TrainingOption) -> Callable[[Callable[..., Any]], Callable[...,
         return click.option(f"{row.flag}/--no-{row.flag[2:]}", row.field, default=None, help=text)
     kind: Any = click.Choice(row.values) if row.values else str
     if row.kind is int:
-        kind = click.IntRange(int(row.low), None if row.high is None else int(row.high), min_open=row.open_low)
+        of = _NumberOrNone if row.field in _ZERO_IS_NONE else click.IntRange
+        kind = of(int(row.low), None if row.high is None else int(row.high), min_open=row.open_low)
     elif row.kind is float:
         kind = click.FloatRange(row.low, row.high, min_open=row.open_low)
     return click.option(row.flag, row.field, type=kind, metavar="NAME" if row.kind is str else "N", help=text)

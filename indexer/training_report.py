@@ -10,7 +10,7 @@ from indexer.report_frame import framed
 from indexer.report_pictures import Album, Picture
 from indexer.report_style import STYLE
 from indexer.report_words import command, count, data, label, percent, text, value
-from indexer.training_account import SCORES, Account, Measure, chosen_by
+from indexer.training_account import SCORES, Account, Measure, chosen_by, measures
 from indexer.training_charts import CURVE_STYLE, HUES, Series, curves_chart
 from indexer.training_options import shown
 from retrieval.choosing import USUAL, Choice
@@ -139,6 +139,9 @@ def _trained(account: Account) -> str:
         on.append(("not searched for", f"{what} no other image of the class to find"))
     on.append(("refused", f"{count(len(account.refused), 'image')} that could not be used"))
     on += [(one.name, ", ".join(filter(None, (one.told, one.interval("–"))))) for one in account.measures]
+    if account.untrained is not None:
+        before = measures(vars(account.untrained), account.held_out, account.measured)
+        on.append(("before training", ", ".join(f"{one.name} {one.told}" for one in before)))
     if account.best is not None and account.best.head is not None:
         on.append(
             ("names classes better", "the head" if account.best.classifier == "head" else "the vote of neighbours")

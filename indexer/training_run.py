@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from indexer.files import write_bytes
 from indexer.options import progress_bar
 from indexer.training_account import account_of
-from indexer.training_files import METRICS, PAGE, Metrics, save_embedder, write_recipe
+from indexer.training_files import METRICS, PAGE, Metrics, read_about, save_embedder, write_recipe
 from indexer.training_report import training_page
 from retrieval.choosing import Choice
 from retrieval.errors import EmbedderError
+from retrieval.recipe import CHECKPOINT
 
 if TYPE_CHECKING:
     from indexer.training_source import Found
@@ -81,12 +82,12 @@ def run_training(
                 **how,
             )
         except KeyboardInterrupt as error:
-            if not restart:
+            if not restart and (place / CHECKPOINT).is_file():
                 raise
             kept = "what was finished is kept, and the same command without --restart goes on from there"
-            raise KeyboardInterrupt(
-                f"interrupted; {kept if begun else 'no epoch was finished, and what was there before is as it was'}"
-            ) from error
+            nothing = "no epoch was finished, so nothing is kept"
+            nothing = "no epoch was finished, and what was there before is as it was" if restart else nothing
+            raise KeyboardInterrupt(f"interrupted; {kept if begun else nothing}") from error
         except RuntimeError as error:
             if type(error).__name__ != "OutOfMemoryError":
                 raise
@@ -148,9 +149,10 @@ def finish_training(
     Raises:
         CatalogueError: the disk is full or the folder cannot be written.
     """
+    told = read_about(place) if trained.finished else None
     save_embedder(trained.embedder, out)
     Metrics(place / METRICS).replace(trained.course.rows)
-    account, picture = account_of(found, trained, choices)
+    account, picture = account_of(found, trained, choices, about=told)
     write_recipe(
         place,
         account.choices,

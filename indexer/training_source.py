@@ -16,7 +16,7 @@ from indexer.opening import read_source
 from indexer.report_words import count
 from retrieval.errors import InputError, ProtocolError
 from retrieval.folders import printable
-from retrieval.held_out import CLASSES, IMAGES, check_labels, hold_out
+from retrieval.held_out import CLASSES, IMAGES, check_labels, copies_of, hold_out
 
 if TYPE_CHECKING:
     from retrieval.lesson import Lesson
@@ -112,7 +112,7 @@ def find_lesson(asked: Asked, *, notice: Callable[[str], object]) -> Found:
     refused: list[tuple[str, str]] = []
     rows, held, name, disjoint = _of_protocol(asked, notice) if asked.protocol else _of_source(asked, refused, notice)
     if asked.labelled:
-        check_labels(rows.labels, source=name, how=_labels_from(asked))
+        check_labels(rows.labels, source=str(asked.source or name), how=_labels_from(asked))
         rows = _labelled(rows, refused, notice)
     if not rows.ids:
         raise InputError(f"{name} has no picture to train on")
@@ -132,6 +132,8 @@ def find_lesson(asked: Asked, *, notice: Callable[[str], object]) -> Found:
         out, how = rows.at([]), NOTHING
     else:
         rows, out, how = _parted_where_it_can_be(rows, by, asked)
+    if asked.protocol is None:  # a published split stays as it is
+        rows = _unlike(rows, out, notice)
     if asked.labelled:
         check_labels(rows.labels, source=f"the training part of {name}", how=_labels_from(asked))
     out, by = _fitting(rows, out, by, asked.labelled, notice) if out.ids else (out, CLASSES)
@@ -302,6 +304,20 @@ def _apart(rows: _Rows, held: _Rows, notice: Callable[[str], object]) -> _Rows:
         number = len(rows.ids) - len(apart.ids)
         notice(f"{count(number, 'picture')} left out of training, because validation has the same files")
     return apart
+
+
+def _unlike(rows: _Rows, held: _Rows, notice: Callable[[str], object]) -> _Rows:
+    """Leave out of training copies of what is held out, byte by byte, where both are files of their own."""
+    copies = copies_of([rows.root / uri for uri in rows.uris], [held.root / uri for uri in held.uris])
+    if not copies:
+        return rows
+    other = sum(rows.labels[at] != held.labels[twin] for at, twin in copies.items())
+    told = f"; {count(other, 'of them has', 'of them have')} another label there" if other else ""
+    notice(
+        f"{count(len(copies), 'picture')} left out of training, such as {rows.uris[min(copies)]}, because validation "
+        f"has the same bytes{told}"
+    )
+    return rows.where(lambda at: at not in copies)
 
 
 def _parted_where_it_can_be(rows: _Rows, by: str, asked: Asked) -> tuple[_Rows, _Rows, str]:

@@ -51,6 +51,7 @@ class Course:
 
     Attributes:
         rows: an epoch each.
+        untrained: the score before the first step, without a head's; None where nothing is held out.
         best: the best score so far.
         best_epoch: from 1; 0: none yet.
         weights: of the network then, on the CPU.
@@ -64,6 +65,7 @@ class Course:
     """
 
     rows: list[Row] = field(default_factory=list)
+    untrained: Score | None = None
     best: Score | None = None
     best_epoch: int = 0
     weights: dict[str, Tensor] = field(default_factory=dict)
@@ -95,6 +97,7 @@ class Course:
         """Give it as plain values and tensors."""
         return {
             "rows": [row.to_dict() for row in self.rows],
+            "untrained": None if self.untrained is None else asdict(self.untrained),
             "best": None if self.best is None else asdict(self.best),
             "best_epoch": self.best_epoch,
             "weights": self.weights,
@@ -110,9 +113,10 @@ class Course:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Course:
         """Read what ``to_dict`` gave."""
-        best = values["best"]
+        untrained, best = values["untrained"], values["best"]
         return cls(
             rows=[Row.from_dict(row) for row in values["rows"]],
+            untrained=None if untrained is None else Score(**untrained),
             best=None if best is None else Score(**best),
             best_epoch=values["best_epoch"],
             weights=values["weights"],

@@ -5,9 +5,12 @@ The test split of a benchmark never comes here.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -66,6 +69,36 @@ def hold_out(
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 
+def copies_of(paths: Sequence[Path], held: Sequence[Path]) -> dict[int, int]:
+    """Find files that are equal byte for byte to one that is held out; only equally large ones are read.
+
+    Args:
+        paths: n files.
+        held: m files. What is no file, or cannot be read, is a copy of nothing.
+
+    Returns:
+        Places in ``paths`` → the place in ``held`` of the file that each is equal to.
+    """
+    by_size: defaultdict[int, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
+    for side, files in enumerate((paths, held)):
+        for at, path in enumerate(files):
+            with contextlib.suppress(OSError):
+                by_size[path.stat().st_size][side].append(at)
+    found: dict[int, int] = {}
+    for ours, theirs in by_size.values():
+        if ours and theirs:
+            known = {digest: at for at in theirs if (digest := _digest(held[at])) is not None}
+            found |= {at: known[digest] for at in ours if (digest := _digest(paths[at])) in known}
+    return found
+
+
+def _digest(path: Path) -> bytes | None:
+    try:
+        return hashlib.sha256(path.read_bytes()).digest()
+    except OSError:
+        return None
+
+
 def check_labels(
     labels: Sequence[str | None], *, source: str = "the source", how: str = "name another column with --label-column"
 ) -> None:
@@ -112,7 +145,7 @@ def _images(classes: dict[str, list[int]], uris: Sequence[str], share: float) ->
     if not held:
         raise InputError(
             f"none of the {len(classes):,} classes has three images, so none can be held out and leave two: give "
-            'validation images of their own, or hold whole classes out ("classes") where classes have two images'
+            "--validate SOURCE, or --hold-out classes where classes have two images, or --hold-out none"
         )
     return held
 
@@ -128,10 +161,7 @@ def _classes(classes: dict[str, list[int]], share: float, seed: int) -> list[int
             if able
             else f"each of the {len(classes):,} classes has one image only"
         )
-        raise InputError(
-            f'{why}, so whole classes cannot be held out: hold images out instead ("images"), or give '
-            "validation images of their own"
-        )
+        raise InputError(f"{why}, so whole classes cannot be held out: give --hold-out images, or --validate SOURCE")
     drawn = generator(seed).choice(len(able), number, replace=False)
     return [place for at in drawn.tolist() for place in classes[able[at]]]
 

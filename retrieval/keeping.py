@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -92,8 +92,9 @@ class Keeper(Checkpoint):
         recipe: Recipe,
         *,
         path: Path,
-        identity: str,
+        identity: dict[str, str],
         asked: dict[str, Any],
+        classes: Sequence[str],
         validate: Callable[[Any], tuple[Score, list[Confusion]]] | None,
         every: int,
         listener: Listener,
@@ -107,6 +108,7 @@ class Keeper(Checkpoint):
             path: of the checkpoint.
             identity: of the run; goes into the checkpoint.
             asked: the recipe before it was fitted to a budget; goes there too.
+            classes: that are trained on; they go there too.
             validate: network → its score and confusions; None where nothing is held out.
             every: epochs between two validations.
             listener: told of steps and epochs, and when the deadline ends the run before its last epoch.
@@ -116,9 +118,18 @@ class Keeper(Checkpoint):
         self.course, self._recipe, self._path, self._stopped = Course(), recipe, path, False
         self._validate, self._every = validate, every
         self._listener, self._deadline, self._validation = listener, deadline, validation
-        self._identity, self._asked = identity, asked
+        self._identity, self._asked, self._classes = identity, asked, list(classes)
         self._began = self._epoch_began = time.monotonic()
         self._images, self._rate = 0, 0.0
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Measure the network as it is before the first step: what training has to beat."""
+        if self._validate is None or self.course.rows:
+            return
+        pl_module.judged.eval()
+        began = time.monotonic()
+        self.course.untrained = replace(self._validate(pl_module.judged)[0], head=None)
+        self._validation = time.monotonic() - began
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Start the clock of the epoch."""
@@ -215,6 +226,7 @@ class Keeper(Checkpoint):
             "course": kept,
             "identity": self._identity,
             "asked": self._asked,
+            "classes": self._classes,
             "recipe": self._recipe.to_dict(),
             "stopped": self._stopped,
             "validation": self._validation,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +14,7 @@ import numpy as np
 from retrieval.backbones import Preprocessing
 from retrieval.datasets.cuts import CutSource
 from retrieval.errors import InputError
+from retrieval.held_out import IMAGES
 from retrieval.picture_store import PictureStore, available_memory
 from retrieval.validation import Pictures
 
@@ -38,6 +39,14 @@ class Examples:
     uris: Sequence[str]
     labels: Sequence[str]
 
+    def only(self, classes: Collection[str]) -> Examples:
+        """Give the pictures of these classes; all, where there are no labels."""
+        if not self.labels:
+            return self
+        places = [at for at, label in enumerate(self.labels) if label in classes]
+        columns = ([column[at] for at in places] for column in (self.ids, self.uris, self.labels))
+        return Examples(self.root, *columns)
+
 
 @dataclass(frozen=True)
 class Lesson:
@@ -54,6 +63,11 @@ class Lesson:
     held_out: Examples
     by: str
     source: str
+
+    def only(self, classes: Collection[str]) -> Lesson:
+        """Give what is left with these classes; those that are held out whole stay."""
+        held_out = self.held_out.only(classes) if self.by == IMAGES else self.held_out
+        return replace(self, train=self.train.only(classes), held_out=held_out)
 
 
 def store_of(

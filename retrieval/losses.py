@@ -349,6 +349,8 @@ def _term(text: str, expression: str) -> Term:
             f"the loss {expression!r} puts a cross-batch memory around {name!r}, which is no loss of pairs: "
             f"{MEMORY}(...) goes around one of {pairs}"
         )
+    if not name:
+        raise InputError(f"the loss {expression!r} lacks a name before or after a sign: write it as ce+0.2*triplet")
     if name not in LOSSES:
         raise InputError(
             f"there is no loss {name!r}{_alike(name)}: choose from {', '.join(LOSSES)}, {MEMORY}(...) around a loss of "

@@ -11,8 +11,9 @@ import torch
 
 from retrieval.backbones import Preprocessing
 from retrieval.course import Course
+from retrieval.errors import InputError
 from retrieval.feeding import Feed
-from retrieval.held_out import CLASSES, IMAGES
+from retrieval.held_out import CLASSES, IMAGES, check_labels
 from retrieval.lesson import Lesson, gallery_of, held_out_of, store_of
 from retrieval.listener import Listener
 from retrieval.machine import cores
@@ -35,6 +36,7 @@ class Prepared:
     Attributes:
         feed: batches.
         pictures: that are trained on.
+        labels: of them; none without labels.
         validated: pictures that a validation embeds.
         refused: uri and reason of those that cannot be used.
     """
@@ -84,12 +86,22 @@ class Prepared:
         listener.notice(self._store.notice)
         unusable = dict(self._unusable(listener.filling))
         self.refused = [(train.uris[at], unusable[at]) for at in sorted(unusable)]
+        _tell("to train on", self.refused, listener)
         self._places = [at for at in range(len(self._store)) if at not in unusable]
+        if not self._places:
+            uri, reason = self.refused[0]
+            raise InputError(
+                f"not one of the {len(train.ids):,} pictures to train on can be used (the first, {uri}: {reason})"
+            )
+        self.labels = [train.labels[at] for at in self._places] if classes else []
+        if classes:
+            check_labels(self.labels, source=lesson.source, how="mend or replace the pictures that cannot be used")
         self._codes, self._batches = batches(self._places)
         self._shared = {"views": views, "rank": rank, "world": world}
         self._held_out, more = held_out_of(
             lesson.held_out, preprocessing, whole_classes=lesson.by == CLASSES, sharing=processes()[1]
         )
+        _tell("held out", more, listener)
         self.refused += more
         self._gallery = None
         if lesson.by == IMAGES and self._held_out.ids:
@@ -132,3 +144,10 @@ class Prepared:
         return lambda network: score(
             network, self._held_out, self._gallery, classes=classes, device=device, confusions=CONFUSIONS
         )
+
+
+def _tell(which: str, refused: Sequence[tuple[str, str]], listener: Listener) -> None:
+    if refused:
+        uri, reason = refused[0]
+        number = "1 picture" if len(refused) == 1 else f"{len(refused):,} pictures"
+        listener.notice(f"{number} {which} cannot be used, such as {uri}: {reason}")

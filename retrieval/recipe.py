@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Final
+
+CHECKPOINT: Final = "last.ckpt"
+"""Of a run, in its folder: what a stopped one goes on from."""
 
 
 @dataclass(frozen=True)

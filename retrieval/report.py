@@ -11,6 +11,8 @@ import pyarrow as pa
 from retrieval.errors import InputError
 
 FORMAT: Final = 1
+LEVEL: Final = 0.05
+"""A gain is marked as maybe chance from this p on."""
 NON_STANDARD: Final = " (non-standard)"
 """Ends the title of what differs from its protocol."""
 

@@ -7,21 +7,21 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 
 from retrieval.architecture import NONE
-from retrieval.backbones import synchronised
+from retrieval.backbones import Preprocessing, synchronised
 from retrieval.choosing import STEP
 from retrieval.composition import compose
 from retrieval.course import Course
 from retrieval.embedder import Embedder, choose_device
 from retrieval.errors import DamagedError, InputError
 from retrieval.fitting import Fitting, set_mode
-from retrieval.folding import fold
+from retrieval.folding import Folding, fold
 from retrieval.keeping import Clock, Files, Keeper, Write, read_checkpoint
 from retrieval.lesson import Lesson
 from retrieval.listener import NOBODY, Listener
@@ -33,11 +33,11 @@ from retrieval.network import Network
 from retrieval.objective import Objective
 from retrieval.preparing import Prepared
 from retrieval.processes import own_device
-from retrieval.recipe import Recipe
+from retrieval.recipe import CHECKPOINT, Recipe
 from retrieval.running import agreed, join, processes, quietly, trainer_of
 from retrieval.timing import fitted, measure, sizes_of, validate_every
 
-CHECKPOINT: Final = "last.ckpt"
+SOME: Final = 5
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,16 @@ class Trained:
         recipe: as it was run.
         course: epoch by epoch.
         refused: uri and reason of pictures that could not be used.
+        classes: that were trained on; 0 without labels.
+        finished: whether an earlier call had come to the end of the run already.
     """
 
     embedder: Embedder
     recipe: Recipe
     course: Course
     refused: Sequence[tuple[str, str]]
+    classes: int
+    finished: bool
 
 
 def fit(
@@ -109,12 +113,12 @@ def fit(
     if where.type == "cpu":
         keep_freed_memory()
     path = folder / CHECKPOINT
-    identity, asked = _identity(lesson, recipe, budget, weights), recipe.to_dict()
+    identity, asked = _identity(lesson, budget, weights), recipe.to_dict()
     deadline = None if budget is None else began + budget
     found = None if restart else _kept(path, identity, recipe)
     finished = False
     if found is not None:
-        recipe = Recipe.from_dict(found["recipe"])
+        recipe, lesson = Recipe.from_dict(found["recipe"]), lesson.only(found["classes"])
         done = len(found["course"]["rows"])
         finished = found["stopped"] or done >= recipe.epochs
         if finished:
@@ -124,35 +128,24 @@ def fit(
         if deadline is not None:
             deadline -= found["course"]["seconds"]
     _check(recipe, where, world)
-    classes = sorted(set(lesson.train.labels))
-    network, preprocessing, provenance = compose(recipe, classes=classes, weights=weights)
-    objective = _objective(lesson, recipe, len(classes), network.architecture.dim)
-    _check_sizes(recipe, network.multiple)
-    folding = None
-    if recipe.batchnorm == "frozen" and not recipe.compiled:
-        shape = (2, 3, preprocessing.height, preprocessing.width)
-        probe = torch.rand(shape, generator=torch.Generator().manual_seed(0))  # all processes must find the same
-        folding = fold(network.backbone.eval(), probe)
-    if recipe.batchnorm == "trained" and world > 1:
-        network = synchronised(network)
-    network.to(where).to(memory_format=torch.channels_last)
-    objective.to(where)
-    set_mode(network, recipe)
-
+    built = _build(lesson, recipe, weights, where, world)
     course = Course()
     if found is not None and finished:
         course = Course.from_dict(found["course"])
+        network = built.network
         _load(network, course)
     else:
-        lessons = Prepared(
-            lesson,
-            recipe,
-            preprocessing=preprocessing,
-            views=objective.views,
-            rank=rank,
-            world=world,
-            listener=listener,
-        )
+        lessons = _prepare(lesson, recipe, built, rank, world, listener)
+        gone = sorted(set(lesson.train.labels) - set(lessons.labels))
+        if gone and found is None:  # a run that goes on keeps its classes
+            told = ", ".join(gone[:SOME]) + (f" and {len(gone) - SOME:,} more" if len(gone) > SOME else "")
+            listener.notice(f"left out, because not one picture to train on can be used: {told}")
+            lesson = lesson.only(set(lessons.labels))
+            built = _build(lesson, recipe, weights, where, world)
+            refused = lessons.refused
+            lessons = _prepare(lesson, recipe, built, rank, world, replace(listener, notice=lambda _: None))
+            lessons.refused = refused
+        network, objective = built.network, built.objective
         hands = lessons.workers(where) if workers is None else workers
         validation = 0.0
         if budget is not None and found is None:
@@ -164,7 +157,8 @@ def fit(
 
             costs = measure(run, lessons.feed, recipe, workers=hands)
             counts = {"pictures": lessons.pictures, "validated": lessons.validated}
-            left = budget - (time.monotonic() - began)
+            # One validation comes before the first step.
+            left = budget - (time.monotonic() - began) - lessons.validated * costs.picture
             recipe = agreed(rank, world, lambda: fitted(recipe, left, lessons.feed.steps, costs, **counts))
             validation = lessons.validated * costs.picture
             listener.notice(f"{recipe.epochs} epochs fit into the budget")
@@ -175,6 +169,7 @@ def fit(
             path=path,
             identity=identity,
             asked=asked,
+            classes=sorted(set(lesson.train.labels)),
             validate=lessons.validation(network.architecture.classes, where),
             every=validate_every(recipe, lessons.pictures, lessons.validated),
             listener=listener,
@@ -191,12 +186,54 @@ def fit(
     if rank != 0:
         return None
     network.cpu()
-    if folding is not None:
-        folding.undo()
-    card = _card(lesson, recipe, course, len(classes))
-    embedder = Embedder.from_network(network, provenance={**provenance, TRAINING: card}, device=device)
+    if built.folding is not None:
+        built.folding.undo()
+    card = _card(lesson, recipe, course)
+    embedder = Embedder.from_network(network, provenance={**built.provenance, TRAINING: card}, device=device)
     unread = [(lesson.train.uris[at], "cannot be read (any more)") for at in course.unread]
-    return Trained(embedder, recipe, course, course.refused + unread)
+    return Trained(embedder, recipe, course, course.refused + unread, card["classes"], finished)
+
+
+@dataclass(frozen=True)
+class _Built:
+    """A network with its objective where it is trained, and what to do when it has been."""
+
+    network: Network
+    objective: Objective
+    preprocessing: Preprocessing
+    provenance: dict[str, Any]
+    folding: Folding | None
+
+
+def _build(lesson: Lesson, recipe: Recipe, weights: Path | None, device: torch.device, world: int) -> _Built:
+    """Compose what is trained for the classes of a lesson, and refuse what does not go together."""
+    classes = sorted(set(lesson.train.labels))
+    network, preprocessing, provenance = compose(recipe, classes=classes, weights=weights)
+    objective = _objective(lesson, recipe, len(classes), network.architecture.dim)
+    _check_sizes(recipe, network.multiple)
+    folding = None
+    if recipe.batchnorm == "frozen" and not recipe.compiled:
+        shape = (2, 3, preprocessing.height, preprocessing.width)
+        probe = torch.rand(shape, generator=torch.Generator().manual_seed(0))  # all processes must find the same
+        folding = fold(network.backbone.eval(), probe)
+    if recipe.batchnorm == "trained" and world > 1:
+        network = synchronised(network)
+    network.to(device).to(memory_format=torch.channels_last)
+    objective.to(device)
+    set_mode(network, recipe)
+    return _Built(network, objective, preprocessing, provenance, folding)
+
+
+def _prepare(lesson: Lesson, recipe: Recipe, built: _Built, rank: int, world: int, listener: Listener) -> Prepared:
+    return Prepared(
+        lesson,
+        recipe,
+        preprocessing=built.preprocessing,
+        views=built.objective.views,
+        rank=rank,
+        world=world,
+        listener=listener,
+    )
 
 
 def _load(network: Network, course: Course) -> None:
@@ -273,18 +310,25 @@ def _check_sizes(recipe: Recipe, multiple: int | None) -> None:
             )
 
 
-def _identity(lesson: Lesson, recipe: Recipe, budget: float | None, weights: Path | None) -> str:
-    """Name a run: the same pictures, classes, choices, budget and file of weights."""
-    digest = hashlib.sha256(json.dumps([recipe.to_dict(), budget, lesson.by], sort_keys=True).encode())
+def _identity(lesson: Lesson, budget: float | None, weights: Path | None) -> dict[str, str]:
+    """Name what a run is of beside its recipe: pictures with their classes, the file of weights, the budget."""
+    of_weights = ""
     if weights is not None and weights.is_file():
         with weights.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    for examples in (lesson.train, lesson.held_out):
-        digest.update(json.dumps([list(examples.uris), list(examples.labels)]).encode())
-    return digest.hexdigest()
+            of_weights = hashlib.file_digest(file, "sha256").hexdigest()
+    shown, validated = (
+        hashlib.sha256(json.dumps([lesson.by, list(some.uris), list(some.labels)]).encode()).hexdigest()
+        for some in (lesson.train, lesson.held_out)
+    )
+    return {
+        "pictures to train on": shown,
+        "pictures to validate on": validated,
+        "weights to begin from": of_weights,
+        "budget": "" if budget is None else f"{budget:g} s",
+    }
 
 
-def _kept(path: Path, identity: str, recipe: Recipe) -> dict[str, Any] | None:
+def _kept(path: Path, identity: dict[str, str], recipe: Recipe) -> dict[str, Any] | None:
     """What an earlier part of this run left; None where there is none."""
     if not path.exists():
         return None
@@ -293,37 +337,41 @@ def _kept(path: Path, identity: str, recipe: Recipe) -> dict[str, Any] | None:
         raise DamagedError(f"{path} is no checkpoint of a training; give --restart to begin again, or another --out")
     try:
         Course.from_dict(found["course"])
+        unlike = _unlike(found["asked"], recipe) + [
+            f"another {name}" if name == "budget" else f"other {name}"
+            for name, value in identity.items()
+            if found["identity"][name] != value
+        ]
     except (KeyError, TypeError) as error:
         raise DamagedError(
             f"{path} was written by another version of lookalike; give --restart to begin again, or another --out"
         ) from error
-    if found["identity"] != identity:
+    if unlike:
         raise InputError(
-            f"{path.parent} holds a run {_unlike(found['asked'], recipe)}; "
-            "give --restart to begin again, or another --out"
+            f"{path.parent} holds a run with {', '.join(unlike)}; give --restart to begin again, or another --out"
         )
     return found
 
 
-def _unlike(asked: dict[str, Any], recipe: Recipe) -> str:
-    """Say how a run differs from another recipe."""
+def _unlike(asked: dict[str, Any], recipe: Recipe) -> list[str]:
+    """Say how the recipe of a run differs from another."""
     there, now = ({**one, **one["augmentation"]} for one in (asked, recipe.to_dict()))
     told = [
         f"{name.replace('_', '-')} {there.get(name)}, not {now[name]}"
         for name in now
         if name != "augmentation" and there.get(name) != now[name]
     ]
-    return f"with other choices ({', '.join(told)})" if told else "with other pictures, weights or budget"
+    return [f"other choices ({', '.join(told)})"] if told else []
 
 
-def _card(lesson: Lesson, recipe: Recipe, course: Course, classes: int) -> dict[str, Any]:
+def _card(lesson: Lesson, recipe: Recipe, course: Course) -> dict[str, Any]:
     """What model.json says of a training."""
     best = course.best
     return {
         "recipe": recipe.to_dict(),
         "source": lesson.source,
         "pictures": course.shown,
-        "classes": classes,
+        "classes": len(set(lesson.train.labels)),
         "held_out": course.held_out,
         "held_out_by": lesson.by,
         "epoch": course.best_epoch,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from indexer.training_account import Account
 from indexer.training_source import NOTHING
@@ -68,6 +69,7 @@ def sample_account(
         embedder=card | ({"head": "cosine", "classes": classes} if head and classes else {}),
         choices=sample_choices(dict(BASELINES["cbam"].choices) if choices is None else choices),
         rows=rows,
+        untrained=None if rows[-1].score is None else replace(rows[-1].score, recall_at_1=1 / searched, head=None),
         best=rows[-1].score,
         best_epoch=epochs,
         confusions=confusions if held_out else [],

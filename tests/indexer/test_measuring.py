@@ -30,7 +30,7 @@ from retrieval.report import QUERIES_SCHEMA
 from tests.embedders import ColourEmbedder
 from tests.indexer.birds import BIRDS, fix_counts, write_birds
 
-CARD = {"digest": "d", "tag": "colours"}
+CARD = {"image_size": 16, "digest": "d", "tag": "colours"}
 EACH = 10
 TRAIN, TEST = 2 * EACH, 3 * EACH
 
@@ -242,7 +242,10 @@ def test_the_frozen_backbone_stands_beside(birds: Path, tmp_path: Path, embedder
     assert report.frozen == alone.figures
     assert [figure.name for figure in report.frozen or ()] == [figure.name for figure in report.figures]
     assert report.frozen != report.figures
-    assert report.frozen_note == f"colours, {untrained.dim} dimensions, digest {untrained.digest[:12]}"
+    assert report.frozen_note == (
+        f"colours, {untrained.dim} dimensions, at the {report.embedder['image_size']} px of the trained embedder, "
+        f"digest {untrained.digest[:12]}"
+    )
     assert any("frozen" in text for text in said)
     of = {figure.name: figure.value for figure in report.figures}
     before = {figure.name: figure.value for figure in report.frozen or ()}

@@ -89,11 +89,11 @@ def test_images_with_nothing_to_find_are_told_apart() -> None:
 def test_the_figures_are_those_of_the_run() -> None:
     score = Score(1.0, 1.0)
     course = Course(
-        [Row(1, 1.0, {}, 1e-4, 64, 9.0, 5.0, score)], score, 1, pictures=4, held_out=3, measured=2, unread=[1]
+        [Row(1, 1.0, {}, 1e-4, 64, 9.0, 5.0, score)], score, score, 1, pictures=4, held_out=3, measured=2, unread=[1]
     )
     embedder = SimpleNamespace(description={}, digest="ab" * 32)
     recipe = Recipe("test_efficientnet", 64, 64)
-    trained = SimpleNamespace(course=course, refused=[("c0/1.jpg", "cut")], recipe=recipe, embedder=embedder)
+    trained = SimpleNamespace(course=course, refused=[("c0/1.jpg", "cut")], recipe=recipe, embedder=embedder, classes=1)
     some = Examples(Path(), ["c0/1.jpg"], ["c0/1.jpg"], ["c0"])  # the same name in both: only one of them is cut
     found = SimpleNamespace(lesson=Lesson(some, some, "images", "photos"), refused=[], held_by="by hand")
     told = account_of(found, trained, [])[0].to_dict()  # type: ignore[arg-type]

@@ -21,11 +21,11 @@ from indexer.files import write_bytes
 from indexer.training_files import METRICS, MODEL, PAGE, RECIPE, TRAINING, WEIGHTS, Metrics, training_folder
 from retrieval.errors import CatalogueError
 from retrieval.feeding import Feed
+from retrieval.recipe import CHECKPOINT
 from tests.conftest import draw_pictures
 from tests.webui.commands import TINY, Run, as_json
 
 ON_CPU = ("--device", "cpu", "--workers", "0")
-CHECKPOINT = "last.ckpt"
 
 
 Words = Callable[..., tuple[object, ...]]
@@ -85,11 +85,37 @@ def test_the_same_command_again_gives_the_same_and_trains_nothing(words: Words, 
     assert first["recipe"]["per_class"] == 2
     assert first["validation"]["recall_at_1"] > 0.5
     assert (first["pictures"], first["held_out"], first["classes"]) == (20, 4, 4)
-    code, _, told = run(*words())
+    about = json.loads((tmp_path / "out" / TRAINING / RECIPE).read_text())["about"]
+    code, said, told = run(*words())
     assert code == 0
     assert "is finished already" in told
     assert "epoch 1/3" not in told
     assert digest_of(tmp_path / "out") == first["digest"]
+    assert json.loads((tmp_path / "out" / TRAINING / RECIPE).read_text())["about"] == about  # when it was trained
+    assert "  untrained    Recall@1 " in said
+    assert first["untrained"]["recall_at_1"] <= first["validation"]["recall_at_1"]
+
+
+def test_pictures_that_cannot_be_used_are_told_by_name_before_the_first_epoch(
+    words: Words, tmp_path: Path, run: Run, picture_folder: Path
+) -> None:
+    red = sorted((picture_folder / "Paint" / "Red").iterdir())
+    red[0].write_bytes(b"no picture")
+    red[-1].write_bytes(b"no picture either")
+    code, said, told = run(*words(epochs=1))
+    assert code == 0, told
+    assert "1 picture to train on cannot be used, such as Paint/Red/000.jpg: " in told
+    assert f"1 picture held out cannot be used, such as Paint/Red/{red[-1].name}: " in told
+    assert told.index("held out cannot be used") < told.index("epoch 1/1")
+    assert "(the last image of each class, of which 1 cannot be used)" in said
+
+
+def test_the_folder_of_a_stopped_run_is_no_embedder_yet(tmp_path: Path, run: Run, picture_folder: Path) -> None:
+    (tmp_path / "out" / TRAINING).mkdir(parents=True)
+    (tmp_path / "out" / TRAINING / CHECKPOINT).write_bytes(b"")
+    code, _, told = run("index", picture_folder, "--catalogue", tmp_path / "shop", "--embedder", tmp_path / "out")
+    assert code == 2
+    assert "was stopped before its end" in told
 
 
 def test_killed_in_the_middle_and_resumed_it_is_as_if_it_had_never_been_stopped(
@@ -242,7 +268,7 @@ def test_sources_that_nothing_can_be_learned_from(words: Words, tmp_path: Path, 
             path.unlink()
     code, _, told = run(*command)
     assert code == 2
-    assert "each of the 4 classes of pictures has one image only" in told.splitlines()[-1]
+    assert f"each of the 4 classes of {picture_folder} has one image only" in told.splitlines()[-1]
     assert not (tmp_path / "out").exists()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from indexer.catalogue import Catalogue
+from indexer.embeds import digest_of
 from indexer.training_files import (
     METRICS,
     MODEL,
@@ -20,6 +21,7 @@ from indexer.training_files import (
     write_recipe,
 )
 from retrieval.errors import BusyError, CatalogueError, InputError
+from retrieval.recipe import CHECKPOINT
 from tests.embedders import ColourEmbedder
 from tests.indexer.accounts import sample_choices, sample_rows
 
@@ -36,8 +38,23 @@ def test_a_new_an_empty_or_a_training_folder_will_do(tmp_path: Path) -> None:
         assert place == tmp_path / "out" / TRAINING
         assert place.is_dir()
         (place / METRICS).write_bytes(b"")
+        (place / CHECKPOINT).write_bytes(b"")
     save_embedder(ColourEmbedder(), tmp_path / "out")
     check_out(tmp_path / "out")
+
+
+def test_an_embedder_whose_checkpoint_was_deleted_is_not_written_over(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with training_folder(out, leading=True) as place:
+        (place / METRICS).write_bytes(b"")
+        save_embedder(ColourEmbedder(), out)
+    before = digest_of(out)
+    with pytest.raises(InputError, match=r"holds a trained embedder, whose last\.ckpt was deleted: give --restart"):
+        check_out(out)
+    with pytest.raises(InputError, match="--restart"), training_folder(out, leading=True):
+        pass
+    check_out(out, restart=True)
+    assert digest_of(out) == before
 
 
 def test_other_folders_are_refused(tmp_path: Path, catalogue: Catalogue) -> None:

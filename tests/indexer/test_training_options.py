@@ -100,12 +100,21 @@ def test_values_come_as_a_recipe_has_them() -> None:
     assert given() == {}
     taken = given("--lr", "3e-5", "--dim", "0", "--first-size", "0", "--flip", "0", "--compile", "--per-class", "2")
     assert taken == {"lr": 3e-5, "dim": None, "first_size": None, "flip": 0.0, "compiled": True, "per_class": 2}
+    assert given("--dim", "none", "--first-size", "none") == {"dim": None, "first_size": None}
     assert given("--no-deterministic") == {"deterministic": False}
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--lr", "nan"), ("--clip", "inf"), ("--lr", "0"), ("--flip", "1.5"), ("--batch", "0"), ("--pooling", "mean")],
+    [
+        ("--lr", "nan"),
+        ("--clip", "inf"),
+        ("--lr", "0"),
+        ("--flip", "1.5"),
+        ("--batch", "0"),
+        ("--pooling", "mean"),
+        ("--epochs", "none"),
+    ],
 )
 def test_what_is_no_value_is_refused(arguments: tuple[str, str]) -> None:
     with pytest.raises(ValueError, match=arguments[0]):

@@ -48,6 +48,20 @@ def test_the_last_images_of_each_class_are_held_out(picture_folder: Path) -> Non
     assert found.held_by == "the last image of each class"
 
 
+def test_copies_of_what_is_held_out_are_not_trained_on(picture_folder: Path) -> None:
+    last = f"{PER_CLASS - 1:03d}.jpg"
+    (picture_folder / "Paint" / "Red" / "000.jpg").write_bytes((picture_folder / "Paint" / "Red" / last).read_bytes())
+    others = sorted(folder for folder in picture_folder.glob("*/*") if folder.name != "Red")
+    (others[0] / "001.jpg").write_bytes((picture_folder / "Paint" / "Red" / last).read_bytes())
+    told: list[str] = []
+    found = find(picture_folder, told)
+    assert len(found.lesson.train.ids) == 4 * (PER_CLASS - 1) - 2
+    assert len(found.lesson.held_out.ids) == 4
+    (said,) = told
+    assert said.startswith("2 pictures left out of training, such as ")
+    assert said.endswith("because validation has the same bytes; 1 of them has another label there")
+
+
 def test_labels_that_only_validate_need_not_be_fit_for_it(picture_folder: Path, tmp_path: Path) -> None:
     one = listing(picture_folder, "one.csv", [{**row, "label": "all"} for row in rows_of(picture_folder)])
     alone = listing(picture_folder, "alone.csv", [{**row, "label": row["path"]} for row in rows_of(picture_folder)])

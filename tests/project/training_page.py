@@ -237,8 +237,10 @@ run that was stopped, by Ctrl-C or `kill -9`, goes on after its last whole epoch
 and comes to the same result: random numbers depend on the seed and their place only. Other choices or other pictures
 are another run, and need `--restart` or another `--out`; what the earlier run left stays until the new one has its
 first epoch. `--deterministic` makes two runs of as many `--epochs` equal to the bit; how many go into a budget depends
-on the machine's speed. `--patience N` stops after N validations without a better one. Pictures that cannot be used are
-found before the first epoch, and told."""
+on the machine's speed. `--patience N` stops after N validations without a better one. The embedder is written when the
+run has ended; until then its folder has none. Pictures that cannot be used are found before the first epoch, and told;
+a class without a usable picture is left out, and so are copies, byte for byte, of what is held out. One validation
+before the first step says what the network does untrained."""
 
 GPUS = """```console
 $ torchrun --nproc-per-node 4 -m webui.cli train photos --out mine
@@ -258,7 +260,8 @@ def folder() -> str:
         PAGE: "curves, choices and the worst confusions, in one file that opens offline",
         f"{TRAINING}/{METRICS}": "an epoch a row: losses, learning rate, speed, validation",
         f"{TRAINING}/{RECIPE}": "every choice, and why",
-        f"{TRAINING}/{CHECKPOINT}": "what a stopped run goes on from; it may be deleted when the run has ended",
+        f"{TRAINING}/{CHECKPOINT}": "what a stopped run goes on from; it may be deleted when the run has ended, and then "
+        "only `--restart` trains there again",
         f"{TRAINING}/tensorboard/": "with `--tensorboard` (`pip install 'lookalike[tensorboard]'`)",
     }
     return table(["file", "what"], ((f"`{name}`", what) for name, what in files.items()))

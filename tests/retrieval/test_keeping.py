@@ -62,8 +62,9 @@ class _Run:
         keeper = Keeper(
             recipe,
             path=Path("nowhere"),
-            identity="",
+            identity={},
             asked={},
+            classes=(),
             validate=validate,
             every=every,
             listener=Listener(notice=self.told.append),
@@ -89,6 +90,7 @@ class _Run:
             save_checkpoint=lambda path: None,
             should_stop=False,
         )
+        keeper.on_train_start(trainer, fitting)
         for trainer.current_epoch in range(len(keeper.course.rows), recipe.epochs):
             keeper.on_train_epoch_start(trainer, fitting)
             keeper.on_train_batch_start(trainer, fitting, {}, 0)
@@ -107,8 +109,9 @@ def test_a_run_of_foreseen_costs_comes_to_its_end_in_time(
 ) -> None:
     steps, validation = -(-pictures // 32), validated * PICTURE
     for worth in range(2, 40):
-        budget = 1.3 * validation + worth * steps
-        recipe = fitted(RECIPE, budget, steps, Costs(lambda size: 1.0, PICTURE), pictures=pictures, validated=validated)
+        budget = 2.3 * validation + worth * steps
+        left = budget - validation  # one comes before the first step
+        recipe = fitted(RECIPE, left, steps, Costs(lambda size: 1.0, PICTURE), pictures=pictures, validated=validated)
         every = validate_every(recipe, pictures, validated)
         run = _Run(
             monkeypatch, recipe, every=every, budget=budget, epoch=steps, validation=validation, expected=validation

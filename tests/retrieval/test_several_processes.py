@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from retrieval.lesson import Examples
-from retrieval.training import CHECKPOINT
+from retrieval.recipe import CHECKPOINT
 from tests.retrieval.several import ALONE
 
 ALIKE: dict[str, dict[str, Any]] = {

@@ -19,7 +19,8 @@ from retrieval.lesson import Examples
 from retrieval.listener import Listener
 from retrieval.losses import LOSSES
 from retrieval.pooling import POOLINGS
-from retrieval.training import CHECKPOINT, fit
+from retrieval.recipe import CHECKPOINT
+from retrieval.training import fit
 from retrieval.validation import Score
 from tests.retrieval.lessons import BACKBONE, PLAIN, draw_stripes, lesson_of, quick, recall_of, train
 from tests.weights import random_weights
@@ -199,11 +200,12 @@ def test_patience_counts_from_the_last_that_was_better(
 def test_patience_ends_a_run_that_gets_no_better(
     stripes: Examples, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shares = iter([0.5, 0.7, 0.6, 0.6, 0.9])
+    shares = iter([0.4, 0.5, 0.7, 0.6, 0.6, 0.9])  # the first before the first step
     monkeypatch.setattr(preparing, "score", lambda *_, **__: (Score(next(shares), 0.1), []))
     other = draw_stripes(tmp_path / "more", per_class=2, seed=1)
     recipe = quick(epochs=5, patience=2, validate_every=1)
     trained = train(lesson_of(stripes, other), recipe, tmp_path, weights)
+    assert trained.course.untrained == Score(0.4, 0.1)
     assert trained.course.best_epoch == 2
     assert len(trained.course.rows) == 4
     # The same command again does not go on.

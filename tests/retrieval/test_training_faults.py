@@ -25,8 +25,8 @@ from retrieval.keeping import Keeper
 from retrieval.lesson import Examples, Lesson
 from retrieval.listener import Listener
 from retrieval.objective import Objective
+from retrieval.recipe import CHECKPOINT
 from retrieval.sampling import Batches
-from retrieval.training import CHECKPOINT
 from tests.retrieval.lessons import BACKBONE, PLAIN, draw_stripes, lesson_of, quick, train
 
 
@@ -143,6 +143,40 @@ def test_damaged_pictures_are_told_and_left_out(weights: Path, tmp_path: Path) -
     trained = train(lesson_of(examples), quick(epochs=1), tmp_path, weights)
     assert [uri for uri, _ in trained.refused] == ["c0/0.png"]
     assert trained.embedder.description["provenance"]["training"]["pictures"] == len(examples.ids) - 1
+
+
+def test_a_class_without_a_usable_picture_is_told_and_left_out(weights: Path, tmp_path: Path) -> None:
+    examples, told = draw_stripes(tmp_path / "pictures", classes=3), list[str]()
+    for picture in (tmp_path / "pictures" / "c1").iterdir():
+        picture.write_bytes(b"no picture")
+    held_out = draw_stripes(tmp_path / "others", classes=3, per_class=1, seed=1)
+    lesson, recipe = lesson_of(examples, held_out), quick(epochs=2)
+
+    def stop(row: Row) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(lesson, recipe, tmp_path, weights, listener=Listener(row=stop))
+    trained = train(lesson, recipe, tmp_path, weights, listener=Listener(notice=told.append))  # and goes on
+    assert trained.embedder.classes == ("c0", "c2")
+    assert (trained.classes, trained.course.held_out) == (2, 2)
+    assert len(trained.refused) == 6
+    (tmp_path / "new").mkdir()
+    again = train(lesson, recipe, tmp_path / "new", weights, listener=Listener(notice=told.append))
+    assert "left out, because not one picture to train on can be used: c1" in told
+    assert again.embedder.digest == trained.embedder.digest
+
+
+def test_one_class_with_usable_pictures_is_too_few(weights: Path, tmp_path: Path) -> None:
+    examples = draw_stripes(tmp_path / "pictures", classes=2)
+    for picture in (tmp_path / "pictures" / "c1").iterdir():
+        picture.write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"drawn stripes has one class only, 'c0', .*: mend or replace the pictures"):
+        train(lesson_of(examples), quick(epochs=1), tmp_path, weights)
+    for picture in (tmp_path / "pictures" / "c0").iterdir():
+        picture.write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"not one of the 12 pictures to train on .* \(the first, c0/0.png: "):
+        train(lesson_of(examples), quick(epochs=1), tmp_path, weights)
 
 
 @pytest.mark.parametrize(

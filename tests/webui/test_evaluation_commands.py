@@ -188,7 +188,10 @@ def test_a_trained_embedder_stands_beside_itself_frozen(birds: Path, trained: Pa
     assert {gain["name"] for gain in report["gains"]} == figures(report).keys() - {"NMI", "AMI"}
     assert report["figures"] != frozen["figures"]
     card = frozen["embedder"]
-    assert report["frozen_note"] == f"{card['tag']}, {card['dim']} dimensions, digest {card['digest'][:12]}"
+    assert report["frozen_note"] == (
+        f"{card['tag']}, {card['dim']} dimensions, at the {card['image_size']} px of the trained embedder, "
+        f"digest {card['digest'][:12]}"
+    )
     read = read_report(Path("trained"))[0]
     assert read.frozen is not None and {f.name: f.value for f in read.frozen} == figures(frozen)
 
@@ -196,7 +199,8 @@ def test_a_trained_embedder_stands_beside_itself_frozen(birds: Path, trained: Pa
     assert code == 0
     (line,) = [line for line in out.splitlines() if line.startswith("mAP ")]
     ours, theirs = figures(report)["mAP"], figures(frozen)["mAP"]
-    assert f"{ours:.2%}" in line and line.endswith(f"{theirs:7.2%}  {ours - theirs:+7.2%}")
+    assert f"{ours:.2%}" in line and line.endswith(f"{theirs:7.2%}  {ours - theirs:+7.2%}†")
+    assert "† the gain may be chance" in out
     assert "frozen     gain" in out and f"frozen: {report['frozen_note']}" in out
     assert "measuring the same backbone frozen" in err
     page = Path("trained/report.html").read_text()
