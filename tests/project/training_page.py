@@ -260,8 +260,8 @@ def folder() -> str:
         PAGE: "curves, choices and the worst confusions, in one file that opens offline",
         f"{TRAINING}/{METRICS}": "an epoch a row: losses, learning rate, speed, validation",
         f"{TRAINING}/{RECIPE}": "every choice, and why",
-        f"{TRAINING}/{CHECKPOINT}": "what a stopped run goes on from; it may be deleted when the run has ended, and then "
-        "only `--restart` trains there again",
+        f"{TRAINING}/{CHECKPOINT}": "what a stopped run goes on from; it may be deleted when the run has ended, and "
+        "then only `--restart` trains there again",
         f"{TRAINING}/tensorboard/": "with `--tensorboard` (`pip install 'lookalike[tensorboard]'`)",
     }
     return table(["file", "what"], ((f"`{name}`", what) for name, what in files.items()))
