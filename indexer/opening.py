@@ -31,10 +31,12 @@ def embedder_folder(path: Path) -> Path:
 
         with Catalogue.open(path) as opened:
             return path / "embedder" / opened.digest
-    if (path / "training" / CHECKPOINT).is_file():
+    from indexer.training_files import TRAINING
+
+    if (path / TRAINING / CHECKPOINT).is_file():
         raise InputError(
-            f"{path} is a training that was stopped before its end, and has no embedder yet: give its lookalike train "
-            "command again, which goes on"
+            f"{path} is a training that has not come to its end, and has no embedder yet: let it go on or, if it was "
+            "stopped, give its lookalike train command again"
         )
     if path.exists():
         raise InputError(

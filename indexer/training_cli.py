@@ -347,12 +347,12 @@ def _summary(said: dict[str, Any]) -> None:
         sure = f" ({found[0].interval('to')})" if found[0].interval("to") else ""
         figures = ", ".join(f"{one.name} {one.told}{sure if one is found[0] else ''}" for one in found)
         click.echo(f"  validation   {figures} on {count(said['held_out'], 'image')} ({said['held_by']})")
-        if said["untrained"] is not None:
-            before = measures(said["untrained"], said["held_out"], said["measured"])
-            click.echo(f"  untrained    {', '.join(f'{one.name} {one.told}' for one in before)}")
         if score["head"] is not None:
             by = "the head" if score["classifier"] == "head" else "the vote of the nearest training images"
             click.echo(f"               classes are named by {by}")
+        if said["untrained"] is not None:
+            before = measures(said["untrained"], said["held_out"], said["measured"])
+            click.echo(f"  untrained    {', '.join(f'{one.name} {one.told}' for one in before)}")
     click.echo(f"  took         {took(said['seconds'])}, {said['images_per_second']:,.0f} images/s in training")
     if said["refused"]:
         click.echo(f"  refused      {count(len(said['refused']), 'image')}; the report says why")

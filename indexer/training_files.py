@@ -45,7 +45,8 @@ def check_out(out: Path, *sources: Path, restart: bool = False) -> None:
         restart: whether an embedder that is there may be trained anew.
 
     Raises:
-        InputError: it holds other things, is a file, or would be read as a part of what is learned from.
+        InputError: it holds other things, is a file, would be read as a part of what is learned from, or holds a
+            finished embedder without what its run could go on from.
         CatalogueError: it is a catalogue, or cannot be looked at or written.
     """
     with looking(out):
@@ -83,7 +84,7 @@ def training_folder(out: Path, *, leading: bool, restart: bool = False) -> Itera
 
     Raises:
         BusyError: another run writes it.
-        InputError: it holds other things.
+        InputError: it holds other things, or a finished embedder without what its run could go on from.
         CatalogueError: it cannot be written.
     """
     place = out / TRAINING

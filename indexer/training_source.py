@@ -123,8 +123,6 @@ def find_lesson(asked: Asked, *, notice: Callable[[str], object]) -> Found:
         if not given.ids:
             raise InputError(f"{held[1]} have no labels to validate with; give others, or --hold-out")
         rows = _apart(rows, given, notice)
-        if not rows.ids:
-            raise InputError(f"nothing is left to train on: every picture of {name} is among {held[1]} too")
         out, how = given, held[1]
     elif asked.hold_out in (IMAGES, CLASSES) and not any(rows.labels):
         raise InputError(f"--hold-out {asked.hold_out} goes by labels, and {name} has none; leave it out")
@@ -132,8 +130,10 @@ def find_lesson(asked: Asked, *, notice: Callable[[str], object]) -> Found:
         out, how = rows.at([]), NOTHING
     else:
         rows, out, how = _parted_where_it_can_be(rows, by, asked)
-    if asked.protocol is None:  # a published split stays as it is
+    if asked.protocol is None or held is None or asked.validate is not None:  # a published split stays as it is
         rows = _unlike(rows, out, notice)
+    if not rows.ids:
+        raise InputError(f"nothing is left to train on: every picture of {name} is among {how} too")
     if asked.labelled:
         check_labels(rows.labels, source=f"the training part of {name}", how=_labels_from(asked))
     out, by = _fitting(rows, out, by, asked.labelled, notice) if out.ids else (out, CLASSES)
@@ -311,7 +311,7 @@ def _unlike(rows: _Rows, held: _Rows, notice: Callable[[str], object]) -> _Rows:
     copies = copies_of([rows.root / uri for uri in rows.uris], [held.root / uri for uri in held.uris])
     if not copies:
         return rows
-    other = sum(rows.labels[at] != held.labels[twin] for at, twin in copies.items())
+    other = sum(rows.labels[at] not in (None, held.labels[twin]) for at, twin in copies.items())
     told = f"; {count(other, 'of them has', 'of them have')} another label there" if other else ""
     notice(
         f"{count(len(copies), 'picture')} left out of training, such as {rows.uris[min(copies)]}, because validation "

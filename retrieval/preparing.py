@@ -83,7 +83,7 @@ class Prepared:
             progress=listener.filling,
             sharing=processes()[1],
         )
-        listener.notice(self._store.notice)
+        listener.notice(self.kept)
         unusable = dict(self._unusable(listener.filling))
         self.refused = [(train.uris[at], unusable[at]) for at in sorted(unusable)]
         _tell("to train on", self.refused, listener)
@@ -109,6 +109,11 @@ class Prepared:
         self.pictures = len(self._places)
         self.validated = len(self._held_out.ids) + (0 if self._gallery is None else len(self._gallery.ids))
         self.take(recipe)
+
+    @property
+    def kept(self) -> str:
+        """Whether pictures are kept in memory, in a sentence."""
+        return self._store.notice
 
     def take(self, recipe: Recipe) -> None:
         """Feed by another recipe of the same batches."""

@@ -118,7 +118,7 @@ def fit(
     found = None if restart else _kept(path, identity, recipe)
     finished = False
     if found is not None:
-        recipe, lesson = Recipe.from_dict(found["recipe"]), lesson.only(found["classes"])
+        recipe, lesson = Recipe.from_dict(found["recipe"]), lesson.only(set(found["classes"]))
         done = len(found["course"]["rows"])
         finished = found["stopped"] or done >= recipe.epochs
         if finished:
@@ -140,10 +140,17 @@ def fit(
         if gone and found is None:  # a run that goes on keeps its classes
             told = ", ".join(gone[:SOME]) + (f" and {len(gone) - SOME:,} more" if len(gone) > SOME else "")
             listener.notice(f"left out, because not one picture to train on can be used: {told}")
-            lesson = lesson.only(set(lessons.labels))
+            rest, refused = lesson.only(set(lessons.labels)), lessons.refused
+            if lesson.held_out.ids and not rest.held_out.ids:
+                raise InputError(
+                    f"all pictures held out are of classes that are left out, {told}: give others by --validate "
+                    "SOURCE, or --hold-out none"
+                )
+            del lessons  # its pictures would take the memory of those that stay
+            lesson = rest
             built = _build(lesson, recipe, weights, where, world)
-            refused = lessons.refused
             lessons = _prepare(lesson, recipe, built, rank, world, replace(listener, notice=lambda _: None))
+            listener.notice(lessons.kept)
             lessons.refused = refused
         network, objective = built.network, built.objective
         hands = lessons.workers(where) if workers is None else workers

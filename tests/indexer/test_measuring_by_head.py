@@ -18,7 +18,7 @@ from retrieval.recognition import COARSE
 from tests.embedders import ColourEmbedder, HeadedEmbedder
 from tests.indexer.birds import BIRDS, fix_counts, write_birds
 
-CARD = {"digest": "d", "tag": "colours"}
+CARD = {"digest": "d", "tag": "colours", "image_size": 16}
 EACH = 10
 HALF = EACH * len(BIRDS) // 2
 COLOURS = {f"{number:03d}.Bird": colour for number, colour in BIRDS.items()}

@@ -115,7 +115,7 @@ def test_the_folder_of_a_stopped_run_is_no_embedder_yet(tmp_path: Path, run: Run
     (tmp_path / "out" / TRAINING / CHECKPOINT).write_bytes(b"")
     code, _, told = run("index", picture_folder, "--catalogue", tmp_path / "shop", "--embedder", tmp_path / "out")
     assert code == 2
-    assert "was stopped before its end" in told
+    assert "has not come to its end, and has no embedder yet" in told
 
 
 def test_killed_in_the_middle_and_resumed_it_is_as_if_it_had_never_been_stopped(
@@ -175,6 +175,11 @@ def test_ctrl_c_keeps_the_last_epoch(words: Words, tmp_path: Path, run: Run, mon
         add(metrics, row)
         raise KeyboardInterrupt
 
+    with monkeypatch.context() as patched:
+        patched.setattr(Feed, "__getitem__", interrupted)
+        code, _, told = run(*words())
+    assert code == 130
+    assert told.splitlines()[-1].endswith("interrupted; no epoch was finished, so nothing is kept")
     with monkeypatch.context() as patched:
         patched.setattr(Metrics, "add", stop)
         code, said, told = run(*words())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,26 @@ def test_copies_of_what_is_held_out_are_not_trained_on(picture_folder: Path) -> 
     (said,) = told
     assert said.startswith("2 pictures left out of training, such as ")
     assert said.endswith("because validation has the same bytes; 1 of them has another label there")
+
+
+def test_nothing_is_left_where_validation_has_copies_of_all(picture_folder: Path, tmp_path: Path) -> None:
+    same = tmp_path / "same"
+    shutil.copytree(picture_folder, same)
+    with pytest.raises(
+        InputError, match="nothing is left to train on: every picture of pictures is among the pictures of"
+    ):
+        find(picture_folder, validate=same)
+
+
+def test_a_copy_without_a_label_has_no_other_label(picture_folder: Path) -> None:
+    rows = rows_of(picture_folder)
+    twin = picture_folder / "twin.jpg"
+    last = next(row for row in reversed(rows))
+    twin.write_bytes((picture_folder / last["path"]).read_bytes())
+    source = listing(picture_folder, "some.csv", [*rows, {"path": "twin.jpg", "label": ""}])
+    told: list[str] = []
+    find(source, told, labelled=False, hold_out="images", share=0.4)
+    assert any(said.endswith("because validation has the same bytes") for said in told)
 
 
 def test_labels_that_only_validate_need_not_be_fit_for_it(picture_folder: Path, tmp_path: Path) -> None:

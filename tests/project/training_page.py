@@ -238,9 +238,10 @@ and comes to the same result: random numbers depend on the seed and their place 
 are another run, and need `--restart` or another `--out`; what the earlier run left stays until the new one has its
 first epoch. `--deterministic` makes two runs of as many `--epochs` equal to the bit; how many go into a budget depends
 on the machine's speed. `--patience N` stops after N validations without a better one. The embedder is written when the
-run has ended; until then its folder has none. Pictures that cannot be used are found before the first epoch, and told;
-a class without a usable picture is left out, and so are copies, byte for byte, of what is held out. One validation
-before the first step says what the network does untrained."""
+run has ended; until then its folder has none, or after `--restart` the earlier one. Pictures that cannot be used are
+found before the first epoch, and told; a class without a usable picture is left out, and so are copies, byte for byte,
+of what is held out, but for a benchmark's own validation part. One validation before the first step says what the
+network does untrained."""
 
 GPUS = """```console
 $ torchrun --nproc-per-node 4 -m webui.cli train photos --out mine

@@ -167,6 +167,32 @@ def test_a_class_without_a_usable_picture_is_told_and_left_out(weights: Path, tm
     assert again.embedder.digest == trained.embedder.digest
 
 
+def test_held_out_pictures_of_classes_that_are_left_out_choose_nothing(weights: Path, tmp_path: Path) -> None:
+    examples = draw_stripes(tmp_path / "pictures", classes=3)
+    for picture in (tmp_path / "pictures" / "c1").iterdir():
+        picture.write_bytes(b"no picture")
+    held_out = draw_stripes(tmp_path / "others", classes=3, per_class=1, seed=1).only({"c1"})
+    with pytest.raises(InputError, match="all pictures held out are of classes that are left out, c1: give others by"):
+        train(lesson_of(examples, held_out), quick(epochs=1), tmp_path, weights)
+
+
+def test_what_another_run_is_of_is_told(stripes: Examples, weights: Path, tmp_path: Path) -> None:
+    other = draw_stripes(tmp_path / "more", per_class=1, seed=1)
+    train(lesson_of(stripes, other), quick(epochs=1), tmp_path, weights)
+    fewer = Examples(stripes.root, stripes.ids[1:], stripes.uris[1:], stripes.labels[1:])
+    copied = tmp_path / "copied.safetensors"
+    copied.write_bytes(weights.read_bytes() + b" ")
+    for lesson, options, said in (
+        (lesson_of(fewer, other), {}, "other pictures to train on"),
+        (lesson_of(stripes), {}, "other pictures to validate on"),
+        (lesson_of(stripes, other), {"budget": 60.0}, "another budget"),
+    ):
+        with pytest.raises(InputError, match=f"holds a run with {said}; give --restart"):
+            train(lesson, quick(epochs=1), tmp_path, weights, **options)
+    with pytest.raises(InputError, match="holds a run with other weights to begin from; give --restart"):
+        train(lesson_of(stripes, other), quick(epochs=1), tmp_path, copied)
+
+
 def test_one_class_with_usable_pictures_is_too_few(weights: Path, tmp_path: Path) -> None:
     examples = draw_stripes(tmp_path / "pictures", classes=2)
     for picture in (tmp_path / "pictures" / "c1").iterdir():
