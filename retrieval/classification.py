@@ -152,7 +152,13 @@ def calibration_error(confidence: np.ndarray, right: np.ndarray, *, bins: int = 
 
 
 def knn_vote(
-    neighbour_codes: np.ndarray, similarities: np.ndarray, classes: int, *, temperature: float = TEMPERATURE
+    neighbour_codes: np.ndarray,
+    similarities: np.ndarray,
+    classes: int,
+    *,
+    temperature: float = TEMPERATURE,
+    weights: np.ndarray | None = None,
+    background: float = -np.inf,
 ) -> np.ndarray:
     """Let neighbours vote for their class, each by exp(similarity / temperature), as shares of the whole vote.
 
@@ -166,6 +172,9 @@ def knn_vote(
         classes: c, how many there are.
         temperature: 0.07 in both papers; the smaller, the more the nearest decide. DINO takes k = 10, 20, 100 and 200
             and reports the best.
+        weights: (c,), what a vote for each class counts; None: 1.
+        background: similarity of a vote that is shared out among all classes, so that none has nothing, and the less
+            is near, the more even the shares are; -inf: there is none.
 
     Returns:
         (n, c) float64, each row summing to 1, or all 0 where nobody votes. The caller passes as many queries at a time
@@ -174,13 +183,16 @@ def knn_vote(
     counted = neighbour_codes >= 0
     wide = np.where(counted, similarities.astype(np.float64), -np.inf)
     # The nearest weighs 1 before shares are taken: a small temperature overflows nothing.
-    nearest = wide.max(axis=1, initial=-np.inf, keepdims=True)
-    weights = np.exp((wide - np.where(np.isfinite(nearest), nearest, 0.0)) / temperature)  # (n, k), 0 in empty slots
+    nearest = np.maximum(wide.max(axis=1, initial=-np.inf, keepdims=True), background)
+    nearest = np.where(np.isfinite(nearest), nearest, 0.0)
+    votes = np.exp((wide - nearest) / temperature)  # (n, k), 0 in empty slots
+    if weights is not None:
+        votes *= weights[neighbour_codes]  # of the last class in empty slots, where it is 0 times that
     rows = np.arange(len(neighbour_codes))[:, None] * classes
     cells = np.where(counted, neighbour_codes, 0) + rows
-    votes = np.bincount(cells.ravel(), weights=weights.ravel(), minlength=len(neighbour_codes) * classes)
-    votes = votes.reshape(len(neighbour_codes), classes)
-    return _share(votes, votes.sum(axis=1, keepdims=True))
+    sums: np.ndarray = np.bincount(cells.ravel(), weights=votes.ravel(), minlength=len(neighbour_codes) * classes)
+    sums = sums.reshape(len(neighbour_codes), classes) + np.exp((background - nearest) / temperature) / classes
+    return _share(sums, sums.sum(axis=1, keepdims=True))
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

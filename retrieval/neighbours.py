@@ -64,6 +64,8 @@ def top_k(
     query_ids: np.ndarray | None = None,
     gallery_ids: np.ndarray | None = None,
     exclude_self: bool = False,
+    query_groups: np.ndarray | None = None,
+    gallery_groups: np.ndarray | None = None,
     allowed: np.ndarray | None = None,
     device: str = "cpu",
     budget: Budget = Budget(),
@@ -81,6 +83,8 @@ def top_k(
         query_ids: (n,) integers, needed for ``exclude_self``.
         gallery_ids: (m,) integers, not negative; the positions 0 to m - 1 when not given.
         exclude_self: leave out vectors whose id is the query's.
+        query_groups: (n,) integers, in place of ``exclude_self``: leave out vectors of the query's group.
+        gallery_groups: (m,) integers, needed for ``query_groups``.
         allowed: (m,) bool, which vectors may be found; all when not given.
         device: "cpu", "cuda" or "cuda:N"; "auto" takes CUDA where torch is in memory already and sees it.
         budget: memory, threads and tiles.
@@ -101,6 +105,11 @@ def top_k(
     if k < 1:
         raise InputError(f"k must be at least 1, not {k}")
     own = None
+    if query_groups is not None:
+        if gallery_groups is None or exclude_self:
+            raise InputError("leaving out groups needs gallery_groups, and no exclude_self")
+        own = check_integers(query_groups, len(queries), "query_groups")
+        gallery = replace(gallery, groups=check_integers(gallery_groups, m, "gallery_groups"))
     if exclude_self:
         if query_ids is None:
             raise InputError("leaving out the query itself needs query_ids")
@@ -240,11 +249,11 @@ class _Search:
                 last = min(first + tile, len(sample))
                 product = scan.product(first, last)
                 if some.own is not None:
-                    ids = sample.gallery.ids_of(sample.positions(np.arange(first, last)))
-                    product[ids[:, None] == some.own] = -np.inf
+                    groups = sample.gallery.groups_of(sample.positions(np.arange(first, last)))
+                    product[groups[:, None] == some.own] = -np.inf
                 best.append(product.reshape(fold, -1, len(some.queries)).max(axis=0))
-            groups = np.ascontiguousarray(np.concatenate(best).T)
-            worst = np.partition(groups, -k, axis=1)[:, -k]
+            bests = np.ascontiguousarray(np.concatenate(best).T)
+            worst = np.partition(bests, -k, axis=1)[:, -k]
             bounds[start : start + QUERIES_AT_ONCE] = worst - some.error(scan.longest, sample.gallery.slack)
         return bounds
 

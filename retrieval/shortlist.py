@@ -34,6 +34,7 @@ class Gallery:
         norm: no vector, scaled or not, is longer than this, and all numbers are finite; None: not known, looked at in
             passing.
         drift: no scale is further from 1; when that is small, scaling waits for the shortlist. None: not known.
+        groups: (m,) int64, what a query of the same group does not find; None: the ids.
     """
 
     vectors: np.ndarray
@@ -41,6 +42,7 @@ class Gallery:
     scales: np.ndarray | None = None
     norm: float | None = None
     drift: float | None = None
+    groups: np.ndarray | None = None
 
     @property
     def slack(self) -> float:
@@ -50,6 +52,10 @@ class Gallery:
     def ids_of(self, positions: np.ndarray) -> np.ndarray:
         """The ids at some positions, int64."""
         return positions if self.ids is None else self.ids[positions]
+
+    def groups_of(self, positions: np.ndarray) -> np.ndarray:
+        """The groups at some positions, int64."""
+        return self.ids_of(positions) if self.groups is None else self.groups[positions]
 
     def take(self, positions: np.ndarray) -> np.ndarray:
         """Copy the vectors at some positions, (n, d) float32, scaled."""
@@ -66,7 +72,7 @@ class Block:
     Attributes:
         queries: (b, d) float32, C-contiguous.
         norms: (b,) float64, their lengths.
-        own: (b,) int64, the id that each query must not find; None: nothing is left out.
+        own: (b,) int64, the group that each query must not find; None: nothing is left out.
     """
 
     queries: np.ndarray
@@ -175,7 +181,7 @@ class Shortlist:
         """
         self._norm = max(self._norm, norm)
         if self._block.own is not None:
-            other = self._gallery.ids_of(positions) != self._block.own[columns]
+            other = self._gallery.groups_of(positions) != self._block.own[columns]
             positions, columns, values = positions[other], columns[other], values[other]
         if len(positions) > CROWD and np.isfinite(self._worst).any():
             hopeful = self._hopeful(positions, columns)
