@@ -6,6 +6,7 @@
     vectors/<digest>/     a cache
     index/<digest>/       a view
     embedder/<digest>/    model.json + weights.safetensors
+    calibration/          how labels are told, a file each; the metadata of a version names the one in force
     .lock                 held by the one process that writes
 
 Reading needs no lock. Every write is one Delta commit, made after the vectors it needs are on disk.
@@ -16,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -326,6 +327,18 @@ class Catalogue:
             self._items.merge(rows, on=["id"], metadata=metadata)
         else:
             self._items.append(rows, metadata)
+        with self._guard:
+            self._table = self._view = None
+        return self.version
+
+    def in_force(self, key: str) -> str | None:
+        """What the metadata of this version says of something beside the items; None where it says nothing."""
+        return self._items.metadata().get(key)
+
+    def put_in_force(self, changes: Mapping[str, str]) -> int:
+        """Change what the metadata says, as a new version with the same items; call it inside ``writing``."""
+        assert self._lock.is_locked
+        self._items.append(self.items().slice(0, 0), {**self._items.metadata(), **changes})
         with self._guard:
             self._table = self._view = None
         return self.version

@@ -110,7 +110,7 @@ def evaluate_catalogue(
             raise InputError(f"the queries have no column {label!r}; they have {', '.join(queries.table.column_names)}")
         own = catalogue.embedder() if embedder is None else embedder
         known = dict(zip(gallery.ids, digests, strict=True))
-        given, sources, of_queries, refused = _embed(catalogue, queries, own, label, known, progress, notice)
+        given, sources, of_queries, refused = embed_queries(catalogue, queries, own, label, known, progress, notice)
         how = f"queries of {queries.listing.name} against the catalogue"
         parts = ["gallery"] * len(ids) + ["query"] * len(given.ids)
         ids, labels, digests = [*ids, *given.ids], [*labels, *given.labels], [*digests, *of_queries]
@@ -189,7 +189,7 @@ def _through(spec: str, catalogue: Catalogue) -> Search:
     return search
 
 
-def _embed(
+def embed_queries(
     catalogue: Catalogue,
     queries: Manifest,
     embedder: Embeds,

@@ -70,21 +70,12 @@ def search(
         EmbedderError: the embedder cannot be used here.
         MissingExtraError: the catalogue's index needs a package that is not installed.
     """
-    if sum(given is not None for given in (images, vectors, ids)) != 1:
-        raise InputError("give exactly one of images, vectors and ids")
     if k < 1:
         raise InputError(f"k must be at least 1, not {k}")
     catalogue.refresh()
     items, index = catalogue.snapshot()
     rows: np.ndarray = items.column("row").to_numpy()
-    if images is not None:
-        names, queries, selves = _from_images(catalogue, items, images)
-    elif ids is not None:
-        names, queries, selves = _from_ids(catalogue, items, ids)
-    else:
-        assert vectors is not None
-        queries = _normalised(np.asarray(vectors), catalogue.dim)
-        names, selves = [f"vector {i}" for i in range(len(queries))], [np.zeros(0, np.int64)] * len(queries)
+    names, queries, selves = queries_of(catalogue, items, images=images, vectors=vectors, ids=ids)
     found, similarity = index.search(queries, k)
     found, similarity = _selves_first(found, similarity, selves)
     hit = found >= 0
@@ -98,6 +89,29 @@ def search(
     ours = {name: columns[name] if name in columns else taken.column(name) for name in HITS_SCHEMA.names}
     theirs = {name: taken.column(name) for name in items.column_names if name not in ours and name != "sha256"}
     return pa.table({**ours, **theirs})
+
+
+def queries_of(
+    catalogue: Catalogue,
+    items: pa.Table,
+    *,
+    images: Sequence[bytes | Path] | None = None,
+    vectors: np.ndarray | None = None,
+    ids: Sequence[str] | None = None,
+) -> tuple[list[str], np.ndarray, list[np.ndarray]]:
+    """Embed what is asked for, which ``search`` describes.
+
+    Returns:
+        What each query is called; (n, dim) float32, L2-normalised; and of each the rows of the items that it is.
+    """
+    if sum(given is not None for given in (images, vectors, ids)) != 1:
+        raise InputError("give exactly one of images, vectors and ids")
+    if images is not None:
+        return _from_images(catalogue, items, images)
+    if ids is not None:
+        return _from_ids(catalogue, items, ids)
+    queries = _normalised(np.asarray(vectors), catalogue.dim)
+    return [f"vector {i}" for i in range(len(queries))], queries, [np.zeros(0, np.int64)] * len(queries)
 
 
 def item(catalogue: Catalogue, id: str) -> pa.Table:

@@ -42,6 +42,12 @@ def predict(probabilities: np.ndarray) -> np.ndarray:
     return np.asarray(probabilities.argmax(axis=1).astype(np.int64))
 
 
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Turn logarithms of probabilities, each row up to a number, into probabilities: (n, c) float64, rows sum to 1."""
+    shares = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    return np.asarray(shares / shares.sum(axis=1, keepdims=True))
+
+
 def sum_up(probabilities: np.ndarray, coarser: np.ndarray) -> np.ndarray:
     """Sum the probabilities of classes up to those of the coarser classes that hold them.
 

@@ -283,14 +283,14 @@ class Embedder:
             raise EmbedderError("the network gave vectors that are not finite; its weights are damaged or do not fit")
         return vectors
 
-    def classify(self, vectors: np.ndarray) -> np.ndarray:
+    def logits(self, vectors: np.ndarray) -> np.ndarray:
         """Tell by the classifier head what vectors may be.
 
         Args:
             vectors: (n, dim), as ``embed`` gave them, kept in any precision.
 
         Returns:
-            (n, classes) float32 probabilities, in the order of ``classes``; rows sum to 1.
+            (n, classes) float32, in the order of ``classes``: logarithms of probabilities up to a number a row.
 
         Raises:
             InputError: it has no head, or vectors have another length.
@@ -299,9 +299,8 @@ class Embedder:
             raise InputError(f"vectors must be (n, {self.dim}), not {vectors.shape}")
         given = torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32))
         with torch.inference_mode():
-            logits = self._network.logits(given.to(self._network.mean.device))
-        probabilities: np.ndarray = logits.softmax(dim=1).cpu().numpy()
-        return probabilities
+            logits: np.ndarray = self._network.logits(given.to(self._network.mean.device)).cpu().numpy()
+        return logits
 
 
 def choose_device(device: str) -> str:

@@ -15,7 +15,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from retrieval.classification import knn_vote
+from retrieval.classification import knn_vote, softmax
 from retrieval.evidence import Evidence, counted
 from retrieval.recognition import HEAD, KNN
 
@@ -98,9 +98,7 @@ def of_head(evidence: Evidence, vocabulary: Vocabulary, votes: np.ndarray) -> np
     """
     assert evidence.logits is not None
     known = vocabulary.in_head >= 0
-    logits = evidence.logits[:, vocabulary.in_head[known]].astype(np.float64)
-    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-    shares /= shares.sum(axis=1, keepdims=True)
+    shares = softmax(evidence.logits[:, vocabulary.in_head[known]])
     found = np.array(votes, dtype=np.float64)
     found[:, known] = shares * (1 - votes[:, ~known].sum(axis=1, keepdims=True))
     return found
@@ -119,8 +117,7 @@ def pool(logarithms: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarr
     """Add weighted logarithms of probabilities, (n, c) each, and give the probabilities: (n, c), rows summing to 1."""
     mixed = sum(weight * one for weight, one in zip(weights, logarithms, strict=True))
     assert isinstance(mixed, np.ndarray)
-    shares = np.exp(mixed - mixed.max(axis=1, keepdims=True))
-    return np.asarray(shares / shares.sum(axis=1, keepdims=True))
+    return softmax(mixed)
 
 
 def probabilities(evidence: Evidence, vocabulary: Vocabulary, voting: Voting, weights: Weights) -> np.ndarray:

@@ -15,6 +15,7 @@ from retrieval.classification import (
     knn_vote,
     precision_recall_f1,
     predict,
+    softmax,
     sum_up,
 )
 from retrieval.errors import InputError
@@ -68,8 +69,8 @@ class Classifies(Protocol):
         """What the head tells apart, sorted; () without a head."""
         ...
 
-    def classify(self, vectors: np.ndarray) -> np.ndarray:
-        """Say how probable each class is: L2-normalised (n, dim) → (n, classes) float32, each row summing to 1."""
+    def logits(self, vectors: np.ndarray) -> np.ndarray:
+        """Say how probable each class is, as logarithms up to a number a row: (n, dim) → (n, classes) float32."""
         ...
 
 
@@ -192,7 +193,7 @@ def recognise_by_head(
         InputError: there is nothing to measure, or an id that stands twice.
     """
     coded = code_alone(queries, head.classes)
-    answers = _answers(coded, lambda some: head.classify(coded.queries[some]), coarser)
+    answers = _answers(coded, lambda some: softmax(head.logits(coded.queries[some])), coarser)
     return _report(queries, coded, answers, question, embedder, "by the embedder's own classifier head")
 
 

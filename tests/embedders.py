@@ -44,7 +44,7 @@ class ColourEmbedder:
 
 
 class HeadedEmbedder(ColourEmbedder):
-    """A ``ColourEmbedder`` with a classifier head: cosine to the colours of classes, sharpened, as probabilities.
+    """A ``ColourEmbedder`` with a classifier head: cosine to the colours of classes, times 8.
 
     Args:
         colours: class → mean colour of its images, in [0, 255].
@@ -56,9 +56,8 @@ class HeadedEmbedder(ColourEmbedder):
         plain = [np.full((GRID, GRID, 3), colours[name], np.float64) for name in self.classes]
         self._weights_of = ColourEmbedder().embed(plain)  # (classes, dim)
 
-    def classify(self, vectors: np.ndarray) -> np.ndarray:
-        raised = np.exp(8 * vectors @ self._weights_of.T)
-        return (raised / raised.sum(axis=1, keepdims=True)).astype(np.float32)
+    def logits(self, vectors: np.ndarray) -> np.ndarray:
+        return (8 * vectors @ self._weights_of.T).astype(np.float32)
 
 
 def _grid(image: np.ndarray) -> np.ndarray:

@@ -20,6 +20,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "advise": ("indexer.training_cli:advise", "Say whether training is likely to pay."),
     "evaluate": ("indexer.evaluation_cli:evaluate", "Measure Recall@K and more, of a catalogue or by a benchmark."),
     "compare": ("indexer.evaluation_cli:compare", "Compare evaluations query by query."),
+    "label": ("indexer.labelling_cli:label", "Say what pictures are, and how sure that is."),
+    "calibrate": ("indexer.labelling_cli:calibrate", "Fit how sure labels are on held-out pictures."),
     "info": ("indexer.cli:info", "Say what a catalogue holds."),
     "verify": ("indexer.cli:verify", "Check that a catalogue is as it was written."),
     "rejected": ("indexer.cli:rejected", "List the inputs that are no items, with the reasons."),

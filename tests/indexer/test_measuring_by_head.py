@@ -12,6 +12,7 @@ import pytest
 
 from indexer.measuring import Run, fitting_classifier, measure_protocol
 from retrieval import images
+from retrieval.classification import softmax
 from retrieval.datasets.protocols import PROTOCOLS
 from retrieval.errors import InputError
 from retrieval.recognition import COARSE
@@ -59,7 +60,7 @@ def test_the_head_classifies_and_no_training_image_is_embedded(birds: Path, run:
     rows = measured.queries.to_pylist()
     assert len(rows) == HALF
     pictures = [images.decode((birds / "images" / row["id"]).read_bytes()).pixels for row in rows]
-    shares = embedder.classify(ColourEmbedder().embed(pictures))
+    shares = softmax(embedder.logits(ColourEmbedder().embed(pictures)))
     predicted = [embedder.classes[at] for at in shares.argmax(axis=1)]
     assert [row["predicted"] for row in rows] == predicted
     assert [row["confidence"] for row in rows] == pytest.approx(shares.max(axis=1), abs=1e-3)

@@ -1,0 +1,216 @@
+"""The commands that tell labels: label and calibrate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from indexer.options import (
+    CATALOGUE,
+    DEVICE,
+    JSON,
+    RUNTIME,
+    echo_json,
+    notice,
+    printable,
+    progress_bar,
+    source_options,
+)
+from retrieval.errors import InputError
+
+if TYPE_CHECKING:
+    from indexer.calibrating import Kept
+    from indexer.catalogue import Catalogue
+
+SOURCES: Final = ("fusion", "knn", "head")
+SHARE: Final = click.FloatRange(min=0, max=1)
+
+
+@click.command()
+@CATALOGUE
+@click.argument("images", nargs=-1, type=click.Path(path_type=Path), metavar="[IMAGE]...")
+@click.option("--id", "ids", multiple=True, metavar="ID", help="Label an item, by the others; may be repeated.")
+@click.option(
+    "--confidence",
+    default=0.8,
+    show_default=True,
+    type=click.FloatRange(min=0, max=1, min_open=True),
+    metavar="P",
+    help="Say the deepest label that is this probable.",
+)
+@click.option(
+    "--false-accept",
+    default=0.05,
+    show_default=True,
+    type=SHARE,
+    metavar="P",
+    help="Share of pictures of none of the labels that may pass for one.",
+)
+@click.option(
+    "--coverage",
+    type=click.FloatRange(min=0, max=1, min_open=True, max_open=True),
+    metavar="P",
+    help="Also give a set of labels that holds the right one this often.",
+)
+@click.option("--by-label", is_flag=True, help="With --coverage: for the pictures of each label.")
+@click.option(
+    "--source",
+    type=click.Choice(SOURCES),
+    help="What says the label: nearest items, the classifier head, or both  [default: both where there is a head]",
+)
+@click.option(
+    "--prior",
+    "priors",
+    multiple=True,
+    metavar="COLUMN=VALUE",
+    help="What is known of the pictures besides, such as region=Goa; may be repeated.",
+)
+@DEVICE
+@RUNTIME
+@JSON
+def label(
+    catalogue: Path,
+    images: tuple[Path, ...],
+    ids: tuple[str, ...],
+    confidence: float,
+    false_accept: float,
+    coverage: float | None,
+    by_label: bool,
+    source: Any,
+    priors: tuple[str, ...],
+    device: str,
+    runtime: str,
+    as_json: bool,
+) -> None:
+    """Say what each IMAGE is, by the labelled items of CATALOGUE, and how sure that is.
+
+    Labels are paths, such as Fruit/Apple/Gala: where the whole label is not sure enough, the part that is. A picture
+    that is like nothing in the catalogue is "none of these". The confidence is calibrated, on the items themselves
+    unless lookalike calibrate was given held-out pictures.
+    """
+    from indexer.calibrating import age_of, calibration_of
+    from indexer.calibrating import calibrate as fit
+    from indexer.catalogue import Catalogue
+    from indexer.labelling import label as tell
+    from retrieval.answers import Asked
+
+    if bool(images) == bool(ids):
+        raise click.UsageError("name one or more pictures, or items with --id, and not both")
+    if by_label and coverage is None:
+        raise click.UsageError("--by-label goes with --coverage")
+    known = dict(_pair(prior) for prior in priors)
+    asked = Asked(source, confidence, false_accept, coverage, by_label)
+    with Catalogue.open(catalogue, device=device, runtime=runtime) as opened:
+        kept = calibration_of(opened)
+        if kept is None:
+            notice(f"calibrating the labels of {catalogue} first, on its own items; it is kept for the next time")
+            with progress_bar("calibrate", "steps") as progress:
+                kept = fit(opened, progress=lambda done, total: progress(done, total, 0), notice=notice)
+        elif (age := age_of(opened, kept)) is not None:
+            notice(age)
+        table = (
+            tell(opened, images=images, asked=asked, known=known, kept=kept)
+            if images
+            else tell(opened, ids=ids, asked=asked, known=known, kept=kept)
+        )
+    if as_json:
+        echo_json({"labels": table.to_pylist(), "calibration": kept.about})
+        return
+    for row in table.to_pylist():
+        _print_answer(row, coverage)
+
+
+@click.command()
+@CATALOGUE
+@click.option(
+    "--on",
+    "source",
+    type=click.Path(path_type=Path),
+    metavar="SOURCE",
+    help="Labelled pictures that neither the catalogue nor the embedder's training has  [default: the items, each left "
+    "out in turn]",
+)
+@source_options
+@DEVICE
+@RUNTIME
+@JSON
+def calibrate(catalogue: Path, source: Path | None, device: str, runtime: str, as_json: bool, **reading: Any) -> None:
+    """Fit how sure the labels of CATALOGUE are, on held-out pictures.
+
+    How many neighbours vote and how, what vote and classifier head weigh, what looks like no label at all, and the
+    nonconformities of sets of labels. It becomes a new version of the catalogue, and is in force until the next.
+    """
+    from indexer.calibrating import calibrate as fit
+    from indexer.calibrating import pictures_of
+    from indexer.catalogue import Catalogue
+    from indexer.opening import read_source
+    from indexer.options import refuse
+
+    if source is None:
+        refuse({f"--{name.replace('_', '-')}": value for name, value in reading.items()}, "goes with --on")
+    with Catalogue.open(catalogue, device=device, runtime=runtime) as opened:
+        pictures = None
+        if source is not None:
+            manifest = read_source(source, reading)
+            with progress_bar("embed") as embedding:
+                pictures = pictures_of(opened, manifest, progress=embedding, notice=notice)
+        with progress_bar("calibrate", "steps") as progress:
+            kept = fit(opened, pictures=pictures, progress=lambda done, total: progress(done, total, 0), notice=notice)
+        if as_json:
+            echo_json({"catalogue": str(catalogue), "version": opened.version, **_summary(kept)})
+            return
+        _print_calibration(opened, kept)
+
+
+def _pair(prior: str) -> tuple[str, str]:
+    column, sign, value = prior.partition("=")
+    if not sign or not column or not value:
+        raise InputError(f"--prior {prior!r} is no COLUMN=VALUE, such as region=Goa")
+    return column, value
+
+
+def _print_answer(row: dict[str, Any], coverage: float | None) -> None:
+    click.echo(f"\n{printable(row['query'])}")
+    likeliest = f"{printable(row['likeliest'])} ({row['likeliest_confidence']:.0%})"
+    if row["answer"] == "none of these":
+        click.echo(f"  none of these; the nearest label is {likeliest}")
+    elif row["answer"] == "unsure":
+        click.echo(f"  unsure; perhaps {likeliest}")
+    else:
+        said = f"  {printable(row['label'])} ({row['confidence']:.0%})"
+        below = row["likeliest"].removeprefix(row["label"]).lstrip("/")
+        click.echo(said + (f", perhaps {printable(below)} ({row['likeliest_confidence']:.0%})" if below else ""))
+    if coverage is not None:
+        inside = ", ".join(map(printable, row["set"])) or "empty: none of these"
+        click.echo(f"  set at {coverage:.0%}: {inside}")
+    click.echo(f"  nearest item: {printable(row['nearest'] or '-')}, similarity {row['similarity'] or 0:.4f}")
+
+
+def _summary(kept: Kept) -> dict[str, Any]:
+    fitted = kept.calibration
+    openness = fitted.numbers.openness
+    return {
+        **kept.about,
+        "pictures": fitted.pictures,
+        "loss": dict(fitted.losses),
+        "voting": {"k": fitted.numbers.voting.k, "temperature": fitted.numbers.voting.temperature},
+        "known_by": openness.score,
+        "auroc": openness.auroc,
+        "fpr_at_95": openness.fpr_at_95,
+    }
+
+
+def _print_calibration(catalogue: Catalogue, kept: Kept) -> None:
+    about = _summary(kept)
+    on = "its own items, each left out in turn" if about["source"] == "leave-one-out" else about["source"]
+    click.echo(
+        f"{catalogue.path.name}: calibrated on {about['pictures']:,} pictures of {on} (version {catalogue.version})\n"
+        f"  labels     {about['labels']:,}, of {about['items']:,} items\n"
+        f"  vote       the {about['voting']['k']} nearest, temperature {about['voting']['temperature']:g}\n"
+        f"  known by   {about['known_by']}; AUROC {about['auroc']:.3f}, "
+        f"{about['fpr_at_95']:.1%} of unknown pass where 95 % of known do"
+    )
+    for source, loss in about["loss"].items():
+        click.echo(f"  {source:10s} the right label has {loss:.3f} nats to go on the average")
