@@ -192,7 +192,7 @@ def calibrate(
                     "them: calibrate on pictures that it has not seen, with --on SOURCE"
                 )
             (numbers,) = same_bytes_numbers(voters.digests)
-            some = _leavable(voters.gallery.codes, numbers)
+            some = leavable(voters.gallery.codes, numbers)
             vectors, codes = voters.gallery.vectors[some], voters.gallery.codes[some]
             groups = (numbers[some], numbers)
         else:
@@ -313,7 +313,7 @@ def _said(catalogue: Catalogue) -> set[tuple[int, str]]:
     }
 
 
-def _leavable(codes: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+def leavable(codes: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     """The items that can be left out: of a label that other bytes have too."""
     distinct = np.unique(np.stack([codes, numbers], axis=1), axis=0)
     of_label = np.bincount(distinct[:, 0], minlength=int(codes.max()) + 1)

@@ -14,6 +14,7 @@ from indexer.options import (
     DEVICE,
     JSON,
     RUNTIME,
+    check_page,
     echo_json,
     notice,
     printable,
@@ -182,7 +183,7 @@ def search(
     if bool(images) == bool(ids):
         raise click.UsageError("name one or more pictures, or items with --id, and not both")
     if html is not None:
-        _check_page(html)
+        check_page(html)
     for path in images:
         try:
             decode(read_picture(path), size=1)  # a bad picture is told before the network is loaded
@@ -291,14 +292,6 @@ def keep_apart(catalogue: Path, source: Path) -> None:
     """Raise InputError where a catalogue would lie inside the folder it is made from, and be read as a part of it."""
     if source.is_dir() and catalogue.resolve().is_relative_to(source.resolve()):
         raise InputError(f"the catalogue {catalogue} would lie inside the folder {source}; put it somewhere else")
-
-
-def _check_page(path: Path) -> None:
-    """Refuse to write a page over anything but a page, or into a folder that is not there."""
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"there is no folder {path.absolute().parent} to write {path.name} to")
-    if path.is_dir() or (path.exists() and path.suffix.lower() not in (".html", ".htm")):
-        raise InputError(f"{path} is there already and is no page; give --html a name like hits.html")
 
 
 def _print_hits(hits: pa.Table) -> None:

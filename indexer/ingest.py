@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from indexer.catalogue import Catalogue
 from indexer.embeds import Embeds
-from indexer.items import ITEMS_SCHEMA, REJECTED_SCHEMA, fit_columns
+from indexer.items import CORRECTED_FROM, ITEMS_SCHEMA, REJECTED_SCHEMA, fit_columns
 from indexer.pipeline import Outcome, embed_uris
 from indexer.profile import NO_PROFILE, Profile
 from retrieval.manifest import Manifest
@@ -173,8 +173,8 @@ class _Run:
         """Commit a chunk: new items, changed items, refused inputs."""
         good = [outcome for outcome in outcomes if outcome.reason is None]
         refused = [(outcome.position, outcome.reason) for outcome in outcomes if outcome.reason is not None]
-        rows = self._rows(good)
         old = self._place[[outcome.position for outcome in good]] if good else np.zeros(0, np.int64)
+        rows = self._corrected(self._rows(good), old)
         new, changed = [], []
         before = self._before.take(pa.array(old[old >= 0])).to_pylist()
         now = rows.filter(pa.array(old >= 0)).to_pylist()
@@ -213,6 +213,23 @@ class _Run:
                 for (_, reason), was in zip(refused, known.tolist(), strict=True)
             ]
             self.reject(pa.table({"uri": uris, "reason": pa.array(reasons, pa.string())}))
+
+    def _corrected(self, rows: pa.Table, old: np.ndarray) -> pa.Table:
+        """Keep labels that were corrected, as long as the source says what it said then."""
+        if CORRECTED_FROM not in self._before.column_names:
+            return rows
+        given = rows.column("label").to_pylist()
+        was = self._before.select(["label", CORRECTED_FROM]).take(pa.array(np.maximum(old, 0))).to_pylist()
+        stays = [
+            place >= 0 and before[CORRECTED_FROM] is not None and before[CORRECTED_FROM] == (label or "")
+            for place, before, label in zip(old.tolist(), was, given, strict=True)
+        ]
+        kept = [
+            (before["label"], before[CORRECTED_FROM]) if stay else (label, None)
+            for stay, before, label in zip(stays, was, given, strict=True)
+        ]
+        rows = rows.set_column(rows.column_names.index("label"), "label", pa.array([k[0] for k in kept], pa.string()))
+        return rows.append_column(CORRECTED_FROM, pa.array([k[1] for k in kept], pa.string()))
 
     def reject(self, rejected: pa.Table) -> None:
         """Write refused inputs (columns ``uri``, ``reason``) that do not stand there yet."""

@@ -40,6 +40,10 @@ ITEMS_SCHEMA: Final = pa.schema(
 )
 """An image a row; the user's own columns follow, typed as they came."""
 
+CORRECTED_FROM: Final = "corrected_from"
+"""A column that the first correction of a label adds: the label that the source gives, "" for none, where a correction
+took its place; null: none did."""
+
 REJECTED_SCHEMA: Final = pa.schema(
     [
         # absolute POSIX path of the folder that uris are relative to

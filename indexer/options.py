@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from retrieval.errors import InputError
+
 CATALOGUE = click.argument("catalogue", type=click.Path(path_type=Path))
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 DEVICE = click.option(
@@ -47,6 +49,14 @@ def refuse(options: Mapping[str, object], why: str) -> None:
     for name, value in options.items():
         if value:
             raise click.UsageError(f"{name} {why}")
+
+
+def check_page(path: Path) -> None:
+    """Refuse to write a page over anything but a page, or into a folder that is not there."""
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"there is no folder {path.absolute().parent} to write {path.name} to")
+    if path.is_dir() or (path.exists() and path.suffix.lower() not in (".html", ".htm")):
+        raise InputError(f"{path} is there already and is no page; give --html a name like hits.html")
 
 
 def echo_json(value: dict[str, Any]) -> None:

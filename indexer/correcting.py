@@ -1,0 +1,97 @@
+"""Corrections of labels: a file that somebody fills, and a new version of the catalogue."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from indexer.auditing import Audit
+from indexer.catalogue import Catalogue
+from indexer.items import CORRECTED_FROM
+from retrieval.errors import InputError, NotFoundError
+from retrieval.tree import check_paths
+
+CORRECTION: Final = "correction"
+
+
+def corrections_file(found: Audit) -> bytes:
+    """Write findings as CSV, with an empty column ``correction`` to be filled by whoever has looked."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["id", CORRECTION, "finding", "label", "suggested", "confidence", "quality", "other", "neighbours"])
+    for row in found.findings.to_pylist():
+        numbers = ["" if row[name] is None else f"{row[name]:.3f}" for name in ("confidence", "quality")]
+        texts = [row["id"], "", row["finding"], row["label"], row["suggested"] or ""]
+        writer.writerow([*texts, *numbers, row["other"] or "", " ".join(row["neighbours"])])
+    return text.getvalue().encode()
+
+
+def read_corrections(path: Path) -> dict[str, str]:
+    """Read id → right label from a CSV file with columns ``id`` and ``correction``; rows without a correction are left.
+
+    Raises:
+        InputError: it is no such file, or it says two things of one item.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the corrections {path}: {getattr(error, 'strerror', None) or error}") from error
+    rows = csv.DictReader(io.StringIO(text, newline=""))
+    missing = {"id", CORRECTION} - set(rows.fieldnames or ())
+    if missing:
+        raise InputError(
+            f"{path} has no column {min(missing)!r}; take the CSV file that lookalike audit --csv writes, and fill its "
+            f"column {CORRECTION}"
+        )
+    found: dict[str, str] = {}
+    for row in rows:
+        label = (row[CORRECTION] or "").strip()
+        if not label:
+            continue
+        if found.setdefault(row["id"], label) != label:
+            raise InputError(f"{path} says two things of {row['id']!r}: {found[row['id']]!r} and {label!r}")
+    if not found:
+        raise InputError(f"no row of {path} has a {CORRECTION}; write the right label there")
+    check_paths(found.values())
+    return found
+
+
+def apply_corrections(catalogue: Catalogue, corrections: dict[str, str]) -> tuple[int, int]:
+    """Give items other labels, in one new version; the next vote is by them.
+
+    The label that the source gave is kept in the column ``corrected_from``, so that indexing the source again does not
+    bring it back, unless the source itself says something new.
+
+    Returns:
+        How many labels were changed, and the version.
+
+    Raises:
+        NotFoundError: there is no such item; nothing was changed.
+        BusyError: another process writes the catalogue.
+    """
+    check_paths(corrections.values())
+    with catalogue.writing():
+        items = catalogue.items()
+        at = pc.index_in(items.column("id"), value_set=pa.array(corrections, pa.string()))
+        rows = items.filter(pc.is_valid(at))
+        unknown = set(corrections) - set(rows.column("id").to_pylist())
+        if unknown:
+            raise NotFoundError(f"{catalogue.path} has no item with the id {min(unknown)!r}; nothing was changed")
+        old = rows.column("label").to_pylist()
+        new = [corrections[id] for id in rows.column("id").to_pylist()]
+        before = rows.column(CORRECTED_FROM).to_pylist() if CORRECTED_FROM in rows.column_names else [None] * len(old)
+        source = [(was or "") if earlier is None else earlier for was, earlier in zip(old, before, strict=True)]
+        rows = rows.set_column(rows.column_names.index("label"), "label", pa.array(new, pa.string()))
+        kept = pa.array(source, pa.string())
+        if CORRECTED_FROM in rows.column_names:
+            rows = rows.set_column(rows.column_names.index(CORRECTED_FROM), CORRECTED_FROM, kept)
+        else:
+            rows = rows.append_column(CORRECTED_FROM, kept)
+        changed = pa.array([was != now for was, now in zip(old, new, strict=True)])
+        version = catalogue.commit(rows.filter(changed), replacing=True)
+        return int(pc.sum(changed).as_py() or 0), version
