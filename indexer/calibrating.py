@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +18,7 @@ from indexer.catalogue import Catalogue
 from indexer.evaluation import embed_queries
 from indexer.files import write_bytes
 from retrieval.calibration import Calibration, fit, hold
-from retrieval.errors import DamagedError, InputError
+from retrieval.errors import DamagedError, InputError, NotFoundError
 from retrieval.evidence import LabelledGallery
 from retrieval.labels import Vocabulary
 from retrieval.manifest import Manifest
@@ -62,6 +62,8 @@ class Pictures:
         labels: n of them.
         digests: SHA-256 of their bytes.
         ids: n strings.
+        values: column → what each has in it, as text; of those that were asked for.
+        unlabelled: pictures of the source that have no label, and are not among these.
     """
 
     source: str
@@ -69,6 +71,8 @@ class Pictures:
     labels: Sequence[str]
     digests: Sequence[bytes]
     ids: Sequence[str]
+    values: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
+    unlabelled: int = 0
 
 
 @dataclass(frozen=True)
@@ -223,18 +227,30 @@ def pictures_of(
     catalogue: Catalogue,
     manifest: Manifest,
     *,
+    columns: Sequence[str] = (),
     progress: Callable[[int, int, int], object] = lambda done, total, rejected: None,
     notice: Callable[[str], object] = lambda _: None,
 ) -> Pictures:
     """Embed the labelled pictures of a source with a catalogue's embedder; the vectors go into its cache.
 
+    Args:
+        catalogue: whose embedder it is.
+        manifest: the source.
+        columns: of it, to be kept beside the labels.
+        progress: called with images done, images in all, images rejected so far.
+        notice: told what is left out.
+
     Raises:
+        NotFoundError: the source has no such column.
         InputError: no picture of it has a label and can be read.
         BusyError: another process writes the catalogue.
     """
+    missing = [name for name in columns if name not in manifest.table.column_names]
+    if missing:
+        raise NotFoundError(f"{manifest.listing} has no column {missing[0]!r}")
     items = catalogue.items(["id", "sha256"])
     known = dict(zip(items.column("id").to_pylist(), items.column("sha256").to_pylist(), strict=True))
-    given, _, digests, refused = embed_queries(
+    given, uris, digests, refused = embed_queries(
         catalogue, manifest, catalogue.embedder(), "label", known, progress, notice
     )
     good = [at for at, label in enumerate(given.labels) if label is not None]
@@ -255,7 +271,14 @@ def pictures_of(
         labels=labels,
         digests=[bytes(digests[at] or b"") for at in good],
         ids=[given.ids[at] for at in good],
+        values={name: _values(manifest, name, [uris[given.ids[at]] for at in good]) for name in columns},
+        unlabelled=len(given.ids) - len(good),
     )
+
+
+def _values(manifest: Manifest, name: str, uris: Sequence[str]) -> list[str | None]:
+    of_uri = dict(zip(manifest.table.column("uri").to_pylist(), manifest.table.column(name).to_pylist(), strict=True))
+    return [None if of_uri[uri] is None else str(of_uri[uri]) for uri in uris]
 
 
 def codes_of(labels: Sequence[str], known: Sequence[str]) -> np.ndarray:

@@ -48,6 +48,19 @@ POINTS: Final = 1500
     metavar="NAME",
     help="Column of the catalogue and the queries that holds the class.",
 )
+@click.option(
+    "--labels",
+    "of_labels",
+    is_flag=True,
+    help="Measure the labels that CATALOGUE gives, and how far their confidence can be believed.",
+)
+@click.option(
+    "--prior",
+    "priors",
+    multiple=True,
+    metavar="COLUMN",
+    help="With --labels: what is known of a picture besides; may be repeated.",
+)
 @click.option("--through", metavar="SPEC", help="Search through this FAISS index, to see what it costs.")
 @source_options
 @click.option("-k", "--k", "ks", multiple=True, type=click.IntRange(min=1), help="K, repeated  [default: 1 2 4 8]")
@@ -69,6 +82,8 @@ def evaluate(
     anyway: bool,
     queries: Path | None,
     label: str,
+    of_labels: bool,
+    priors: tuple[str, ...],
     through: str | None,
     ks: tuple[int, ...],
     clusters: bool | None,
@@ -101,6 +116,17 @@ def evaluate(
     of_protocol |= {"--anyway": anyway, "--weights": weights, "--pooling": pooling}
     of_source = {f"--{name.replace('_', '-')}": value for name, value in reading.items()}
     wanted = tuple(sorted(set(ks))) or None
+    if of_labels:
+        others: dict[str, object] = {"--protocol": protocol, **of_protocol, "--through": through, "-k": ks}
+        refuse({**others, "--clusters": clusters is not None}, "does not go with --labels")
+        if label != "label":
+            raise click.UsageError("--labels measures the column label; --by does not go with it")
+        if queries is None:
+            refuse({"--root": of_source.pop("--root"), **of_source}, "goes with --queries")
+        from indexer.labelling_cli import measure_labels
+
+        return measure_labels(Path(target), queries, priors, out, device, runtime, reading, as_json=as_json)
+    refuse({"--prior": priors}, "goes with --labels")
     if protocol is None:
         refuse(of_protocol, "goes with --protocol")
         if queries is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -91,8 +92,6 @@ def label(
     that is like nothing in the catalogue is "none of these". The confidence is calibrated, on the items themselves
     unless lookalike calibrate was given held-out pictures.
     """
-    from indexer.calibrating import age_of, calibration_of
-    from indexer.calibrating import calibrate as fit
     from indexer.catalogue import Catalogue
     from indexer.labelling import label as tell
     from retrieval.answers import Asked
@@ -104,13 +103,7 @@ def label(
     known = dict(_pair(prior) for prior in priors)
     asked = Asked(source, confidence, false_accept, coverage, by_label)
     with Catalogue.open(catalogue, device=device, runtime=runtime) as opened:
-        kept = calibration_of(opened)
-        if kept is None:
-            notice(f"calibrating the labels of {catalogue} first, on its own items; it is kept for the next time")
-            with progress_bar("calibrate", "steps") as progress:
-                kept = fit(opened, progress=lambda done, total: progress(done, total, 0), notice=notice)
-        elif (age := age_of(opened, kept)) is not None:
-            notice(age)
+        kept = _calibrated(opened, catalogue)
         table = (
             tell(opened, images=images, asked=asked, known=known, kept=kept)
             if images
@@ -305,3 +298,54 @@ def _print_audit(catalogue: Path, found: Audit, most: int) -> None:
             click.echo(f"  {share:.0%}  {printable(first)}  {printable(second)}")
     if found.left_out:
         click.echo(f"\n{found.left_out:,} items are the only picture of their label; nothing can be said of them")
+
+
+def measure_labels(
+    path: Path,
+    source: Path | None,
+    priors: Sequence[str],
+    out: Path | None,
+    device: str,
+    runtime: str,
+    reading: dict[str, Any],
+    *,
+    as_json: bool,
+) -> None:
+    """Do what ``lookalike evaluate --labels`` says."""
+    from indexer.calibrating import pictures_of
+    from indexer.catalogue import Catalogue
+    from indexer.label_evaluating import evaluate_catalogue_labels
+    from indexer.label_report_text import print_label_report
+    from indexer.opening import read_source
+
+    if source is None and priors:
+        raise click.UsageError("--prior goes with --queries")
+    with Catalogue.open(path, device=device, runtime=runtime) as opened:
+        kept = _calibrated(opened, path)
+        pictures = None
+        if source is not None:
+            with progress_bar("embed") as embedding:
+                pictures = pictures_of(
+                    opened, read_source(source, reading), columns=priors, progress=embedding, notice=notice
+                )
+        known = {} if pictures is None else pictures.values
+        report, _ = evaluate_catalogue_labels(opened, kept, pictures=pictures, known=known, notice=notice)
+    if as_json:
+        echo_json(report.to_dict())
+        return
+    print_label_report(report)
+
+
+def _calibrated(opened: Catalogue, path: Path) -> Kept:
+    """The calibration in force, made when there is none; and a word where it is old."""
+    from indexer.calibrating import age_of, calibration_of
+    from indexer.calibrating import calibrate as fit
+
+    kept = calibration_of(opened)
+    if kept is None:
+        notice(f"calibrating the labels of {path} first, on its own items; it is kept for the next time")
+        with progress_bar("calibrate", "steps") as progress:
+            return fit(opened, progress=lambda done, total: progress(done, total, 0), notice=notice)
+    if (age := age_of(opened, kept)) is not None:
+        notice(age)
+    return kept

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -26,10 +26,11 @@ from retrieval.evaluation import figures_of
 from retrieval.evidence import Evidence
 from retrieval.hierarchy import mistake_distance
 from retrieval.labels import FLOOR, Source, Vocabulary
+from retrieval.metrics import by_class
 from retrieval.openness import auroc, false_accepts_at
-from retrieval.report import Figure
+from retrieval.recognition import CONFUSED
+from retrieval.report import Classification, Figure
 from retrieval.tree import LabelTree
-from retrieval.uncertainty import by_class
 
 COVERAGES: Final = (0.8, 0.9, 0.95, 0.99)
 RISK_POINTS: Final = 50
@@ -81,8 +82,7 @@ class OfSource:
         figures: Top-1, Top-5, Top-1 of each coarser level and the distance of mistakes in the tree, with intervals;
             macro F1.
         loss: mean negative log probability of the right label, in nats.
-        calibration_error: expected, over 15 bins, in [0, 1].
-        bins: of it; see ``retrieval.classification.Calibration``.
+        classification: calibration of its confidence, and what it takes for what.
         risk: (share of queries answered, share of wrong answers among them), the surest first.
         risk_area: area under it (AURC; Geifman and El-Yaniv, NeurIPS 2017), lower is better.
         coverages: of sets; empty where too few pictures were held out for them.
@@ -91,8 +91,7 @@ class OfSource:
     source: Source
     figures: Sequence[Figure]
     loss: float
-    calibration_error: float
-    bins: Sequence[tuple[float | None, float | None, int]]
+    classification: Classification
     risk: Sequence[tuple[float, float]]
     risk_area: float
     coverages: Sequence[Coverage]
@@ -117,7 +116,6 @@ class LabelReport:
         known_by: the score that tells known from foreign.
         auroc: of known against foreign queries by it; None where there are none.
         fpr_at_95: share of foreign queries that pass where 95 % of the known do; None as before.
-        confused: (label, taken for, queries), most first.
         about: command, when, versions.
     """
 
@@ -135,7 +133,6 @@ class LabelReport:
     known_by: str
     auroc: float | None
     fpr_at_95: float | None
-    confused: Sequence[tuple[str, str, int]]
     about: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -181,11 +178,9 @@ def evaluate_labels(
     own = np.flatnonzero(asking.codes >= 0)
     if not len(own):
         raise InputError("there is nothing to measure: no query has a label that an item of the catalogue has")
-    evidence, codes = asking.evidence.take(own), asking.codes[own]
+    codes = asking.codes[own]
     factors = None if asking.factors is None else asking.factors[own]
-    sources = [
-        _of_source(source, asking, own, vocabulary, calibration, factors) for source in vocabulary.sources
-    ]
+    sources = [_of_source(source, asking, own, vocabulary, calibration, factors) for source in vocabulary.sources]
     first = _shares(asking.evidence, vocabulary, calibration, vocabulary.sources[0], asking.factors)
     predicted = predict(first)
     scores = _scores(asking.evidence, vocabulary, calibration)
@@ -193,10 +188,7 @@ def evaluate_labels(
     top = top_k_accuracy(first[own], codes, TOP).astype(np.float64)
     seen, counts, means = by_class(top, codes)
     worst = np.lexsort((seen, means[:, 0]))
-    confused = confusion(predicted[own], codes, len(vocabulary.labels))
-    np.fill_diagonal(confused, 0)
-    most = [at for at in np.argsort(-confused, axis=None, kind="stable")[:50].tolist() if confused.ravel()[at]]
-    labels, c = vocabulary.labels, len(vocabulary.labels)
+    labels = vocabulary.labels
     order = np.argsort(np.array(asking.ids, dtype=object), kind="stable")
     table = pa.table(
         [
@@ -217,12 +209,11 @@ def evaluate_labels(
         ],
         "queries": len(own),
         "foreign": len(foreign),
-        "labels": c,
+        "labels": len(labels),
         "items": int(vocabulary.counts.sum()),
         "known_by": calibration.numbers.openness.score,
         "auroc": auroc(known, foreign) if len(foreign) else None,
         "fpr_at_95": false_accepts_at(known, foreign) if len(foreign) else None,
-        "confused": [(labels[at // c], labels[at % c], int(confused.ravel()[at])) for at in most],
     }, table
 
 
@@ -245,12 +236,21 @@ def _of_source(
         source=source,
         figures=_figures(shares, codes, vocabulary),
         loss=float(-np.log(np.maximum(wrong_of, FLOOR)).mean()),
-        calibration_error=reliability.error,
-        bins=reliability.bins,
+        classification=Classification(
+            _confused(predicted, codes, vocabulary.labels), reliability.bins, reliability.error
+        ),
         risk=points,
         risk_area=area,
         coverages=_coverages(source, asking, own, vocabulary, calibration),
     )
+
+
+def _confused(predicted: np.ndarray, codes: np.ndarray, labels: Sequence[str]) -> list[tuple[str, str, int]]:
+    """What was taken for what how often, most first."""
+    wrong = predicted != codes
+    pairs, count = np.unique(np.stack([codes[wrong], predicted[wrong]], axis=1), axis=0, return_counts=True)
+    order = np.argsort(-count, kind="stable")[:CONFUSED]
+    return [(labels[pairs[at, 0]], labels[pairs[at, 1]], int(count[at])) for at in order.tolist()]
 
 
 def _shares(
@@ -350,9 +350,3 @@ def risk_coverage(confidence: np.ndarray, right: np.ndarray) -> tuple[list[tuple
     wrong = wrong[last[np.searchsorted(last, np.arange(n))]]
     shown = np.unique(np.linspace(0, n - 1, min(n, RISK_POINTS)).round().astype(int))
     return [((at + 1) / n, float(wrong[at])) for at in shown.tolist()], float(wrong.mean())
-
-
-def summed_up(report: LabelReport) -> Mapping[str, float]:
-    """The leading figures by their names, of the first source: for those who want numbers only."""
-    first = report.sources[0]
-    return {figure.name: figure.value for figure in first.figures} | {"ECE": first.calibration_error}
