@@ -85,9 +85,9 @@ def _limit(values: tuple[float, ...], coverage: float, of: str) -> float:
         raise InputError(f"coverage must be above 0 and below 1, not {coverage:g}")
     place = math.ceil((len(values) + 1) * coverage - TIE)
     if place > len(values):
-        needed = math.ceil(coverage / (1 - coverage) - TIE)
+        needed = math.ceil(coverage / (1 - coverage) * (1 - TIE))
         raise InputError(
-            f"sets that cover {coverage:.0%} need {needed:,} pictures to be calibrated on, and {of} {len(values):,}; "
+            f"sets that cover {100 * coverage:g} % need {needed:,} pictures to be calibrated on, and {of} {len(values):,}; "
             "calibrate with more, or ask for less coverage"
         )
     return values[place - 1]
