@@ -93,10 +93,8 @@ def label(
         )
     factors = None
     for column, value in (known or {}).items():
-        prior = Prior.of(
-            [None if v is None else str(v) for v in labelled.column(column).to_pylist()], codes, len(codes)
-        )
-        factor = prior.factors([value] * len(names))
+        values = [None if one is None else str(one) for one in labelled.column(column).to_pylist()]
+        factor = Prior.of(values, codes, len(vocabulary.labels)).factors([value] * len(names))
         factors = factor if factors is None else factors * factor
     answers = answer(names, evidence, vocabulary, kept.calibration, asked=asked, factors=factors)
     there = evidence.places[:, 0] >= 0

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from indexer.calibrating import calibration_of
 from indexer.catalogue import Catalogue
 from indexer.embeds import digest_of
 from indexer.files import read_json, sha256_of
@@ -69,6 +70,7 @@ def verify(
             problems.append(Problem(str(part), what, "lookalike verify --repair, then index the sources again"))
         view_problems = _view(catalogue)
         problems += view_problems
+        problems += _calibration(catalogue)
         try:
             problems += _items(catalogue)
             if not damaged:
@@ -112,6 +114,15 @@ def _embedder(catalogue: Catalogue) -> list[Problem]:
         return [Problem(str(folder), f"cannot be read: {error.strerror}", "restore it from a copy", fatal=True)]
     if digest != catalogue.digest:
         return [Problem(str(folder), "is not the embedder that was saved", "restore it from a copy", fatal=True)]
+    return []
+
+
+def _calibration(catalogue: Catalogue) -> list[Problem]:
+    try:
+        calibration_of(catalogue)
+    except DamagedError as error:
+        what, _, remedy = str(error).partition("; ")
+        return [Problem("calibration", what, remedy)]
     return []
 
 

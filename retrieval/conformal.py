@@ -87,8 +87,8 @@ def _limit(values: tuple[float, ...], coverage: float, of: str) -> float:
     if place > len(values):
         needed = math.ceil(coverage / (1 - coverage) * (1 - TIE))
         raise InputError(
-            f"sets that cover {100 * coverage:g} % need {needed:,} pictures to be calibrated on, and {of} {len(values):,}; "
-            "calibrate with more, or ask for less coverage"
+            f"sets that cover {100 * coverage:g} % need {needed:,} pictures to be calibrated on, and {of} "
+            f"{len(values):,}; calibrate with more, or ask for less coverage"
         )
     return values[place - 1]
 

@@ -20,8 +20,9 @@ class ColourEmbedder:
     runtime = "numpy"
     at_once = 2
 
-    def __init__(self, name: str = "colour grid") -> None:
-        self._model = json.dumps({"architecture": {"backbone": name, "dim": self.dim}}, sort_keys=True).encode()
+    def __init__(self, name: str = "colour grid", **more: object) -> None:
+        about = {"architecture": {"backbone": name, "dim": self.dim, **more}}
+        self._model = json.dumps(about, sort_keys=True).encode()
         self._weights = b"none"
         self.digest = hashlib.sha256(self._model + self._weights).hexdigest()
         self.seen = 0
@@ -51,8 +52,8 @@ class HeadedEmbedder(ColourEmbedder):
     """
 
     def __init__(self, colours: dict[str, tuple[int, int, int]]) -> None:
-        super().__init__("colour grid with a head")
         self.classes = tuple(sorted(colours))
+        super().__init__("colour grid with a head", classes=self.classes)
         plain = [np.full((GRID, GRID, 3), colours[name], np.float64) for name in self.classes]
         self._weights_of = ColourEmbedder().embed(plain)  # (classes, dim)
 
