@@ -42,8 +42,8 @@ class Suspects:
 def find_suspects(probabilities: np.ndarray, codes: np.ndarray) -> Suspects:
     """Find labels that are probably wrong, by confident learning (Northcutt et al., JAIR 2021).
 
-    An image is suspected where it is more probable to be of another class than images of that class are on the
-    average, and its label is among the least probable of its class, as many as the counts of such images say.
+    How many labels are wrong is counted: images that are more probable to be of another class than images of that
+    class are on the average. As many are suspected, those whose own label is the least probable.
 
     Args:
         probabilities: (n, c), rows summing to 1, of images that had no say in their own.
@@ -68,8 +68,8 @@ def find_suspects(probabilities: np.ndarray, codes: np.ndarray) -> Suspects:
     shares = shares / shares.sum(axis=1, keepdims=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of classes with few images: told by the report, which has their numbers
-        doubted = find_label_issues(own, shares, filter_by="both", n_jobs=1)
-        quality = get_label_quality_scores(own, shares, method="normalized_margin")
+        doubted = find_label_issues(own, shares, filter_by="low_self_confidence", n_jobs=1)
+        quality = get_label_quality_scores(own, shares, method="self_confidence")
     doubted &= shares.argmax(axis=1) != own
     places = np.flatnonzero(doubted)
     places = places[np.argsort(quality[places], kind="stable")]
