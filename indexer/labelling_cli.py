@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -315,12 +316,16 @@ def measure_labels(
     from indexer.calibrating import pictures_of
     from indexer.catalogue import Catalogue
     from indexer.label_evaluating import evaluate_catalogue_labels
+    from indexer.label_report_page import label_report_page
     from indexer.label_report_text import print_label_report
     from indexer.opening import read_source
+    from indexer.report_files import about_run, check_folder, write_sealed
 
     if source is None and priors:
         raise click.UsageError("--prior goes with --queries")
     with Catalogue.open(path, device=device, runtime=runtime) as opened:
+        if out is not None:
+            check_folder(out, title=str(opened.about["name"]), digest=opened.digest)
         kept = _calibrated(opened, path)
         pictures = None
         if source is not None:
@@ -329,11 +334,16 @@ def measure_labels(
                     opened, read_source(source, reading), columns=priors, progress=embedding, notice=notice
                 )
         known = {} if pictures is None else pictures.values
-        report, _ = evaluate_catalogue_labels(opened, kept, pictures=pictures, known=known, notice=notice)
+        report, table = evaluate_catalogue_labels(opened, kept, pictures=pictures, known=known, notice=notice)
+    report = replace(report, about=about_run())
+    if out is not None:
+        write_sealed(out, report.to_dict(), label_report_page(report), table)
     if as_json:
-        echo_json(report.to_dict())
+        echo_json({**report.to_dict(), "out": None if out is None else str(out)})
         return
     print_label_report(report)
+    if out is not None:
+        click.echo(f"\nthe report: {out / 'report.html'}")
 
 
 def _calibrated(opened: Catalogue, path: Path) -> Kept:

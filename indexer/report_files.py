@@ -82,7 +82,7 @@ def check_folder(folder: Path, *, title: str | None = None, digest: str | None =
 
 def _is_report(path: Path) -> bool:
     try:
-        return {"format", "figures", "queries_file"} <= read_json(path).keys()
+        return {"format", "title", "queries_file"} <= read_json(path).keys()
     except DamagedError:
         return False
 
@@ -99,14 +99,19 @@ def write_report(folder: Path, report: Report, queries: pa.Table, picture: Pictu
     Raises:
         CatalogueError: the disk is full or the folder cannot be written.
     """
+    write_sealed(folder, report.to_dict(), report_page(report, picture), queries)
+
+
+def write_sealed(folder: Path, values: dict[str, Any], page: str, queries: pa.Table) -> None:
+    """Do what ``write_report`` does with any report's values and page."""
     buffer = io.BytesIO()
     pq.write_table(queries, buffer, compression="zstd")
     rows = buffer.getvalue()
     sealed = {"name": QUERIES, "sha256": hashlib.sha256(rows).hexdigest()}
-    values = {**report.to_dict(), "queries_file": sealed}
+    whole = {**values, "queries_file": sealed}
     contents = {
-        VALUES: (json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode(),
-        PAGE: report_page(report, picture).encode(),
+        VALUES: (json.dumps(whole, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode(),
+        PAGE: page.encode(),
         QUERIES: rows,
     }
     with contextlib.ExitStack() as files:

@@ -16,7 +16,7 @@ from indexer.report_charts import (
     whiskers_chart,
 )
 from indexer.report_words import amount, count, data, decimals_of_interval, label, percent, text, value
-from retrieval.report import LEVEL, ClassRow, Figure, Gain, Report
+from retrieval.report import LEVEL, Classification, ClassRow, Figure, Gain, Report
 
 ALL_CLASSES: Final = 100
 """Up to so many classes, each has a bar."""
@@ -228,9 +228,13 @@ def _groups(report: Report) -> tuple[Callable[[str], str], list[str], str]:
 
 def calibration(report: Report) -> str:
     """Show whether confidence can be believed, and which classes are taken for which."""
-    measured = report.classification
-    if measured is None:
+    if report.classification is None:
         return '<p class="none">No confidence was measured.</p>'
+    return confidence(report.classification)
+
+
+def confidence(measured: Classification) -> str:
+    """Show how far confidence can be believed, and what is taken for what."""
     rows = "".join(
         f"<tr><td>{100 * place / len(measured.bins):.0f} – {100 * (place + 1) / len(measured.bins):.0f}</td>"
         f"<td>{number:,}</td>{_NONE if sure is None else f'<td>{percent(sure, 1)}</td>'}"

@@ -35,6 +35,7 @@ from retrieval.tree import LabelTree
 COVERAGES: Final = (0.8, 0.9, 0.95, 0.99)
 RISK_POINTS: Final = 50
 TOP: Final = (1, 5)
+FORMAT: Final = "labels 1"
 
 PREDICTIONS_SCHEMA: Final = pa.schema(
     [
@@ -137,7 +138,7 @@ class LabelReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return asdict(self)
+        return {"format": FORMAT, **asdict(self)}
 
 
 @dataclass(frozen=True)

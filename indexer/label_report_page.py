@@ -1,0 +1,147 @@
+"""A measurement of labels as one HTML file that opens offline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+from indexer.report_frame import Part, framed
+from indexer.report_sections import confidence
+from indexer.report_style import STYLE
+from indexer.report_words import amount, count, data, label, percent, text, value
+from retrieval.label_evaluation import LabelReport, OfSource
+from retrieval.model_card import name_of
+from retrieval.report import Figure
+
+CLASSES: Final = 100  # rows of the table of classes
+_HEIGHT: Final = 180
+_CALLED: Final = {"fusion": "vote and head together", "knn": "vote of the nearest", "head": "classifier head"}
+_OWN: Final = """
+.risk { height: auto; width: 100%; max-width: 40rem; overflow: visible; }
+.risk path { fill: none; stroke: var(--accent); stroke-width: 2; vector-effect: non-scaling-stroke; }
+"""
+
+
+def label_report_page(report: LabelReport) -> str:
+    """Draw a measurement of labels as a page that loads nothing from elsewhere."""
+    parts: list[Part] = [
+        ("figures", "Figures", partial(_figures, report)),
+        *(
+            (f"confidence-{one.source}", f"Confidence: {_CALLED[one.source]}", partial(confidence, one.classification))
+            for one in report.sources
+        ),
+        ("risk", "Risk over coverage", partial(_risk, report)),
+        ("sets", "Sets of labels", partial(_sets, report)),
+        ("known", "Known or not", partial(_known, report)),
+        ("classes", "Classes", partial(_classes, report)),
+    ]
+    about = report.calibration
+    head = (
+        '<header><p class="brand">lookalike <span>evaluation of labels</span></p>'
+        f'<h1>{data(report.title)}</h1><p class="protocol">{data(report.protocol)}</p><p>'
+        f"{count(report.queries, 'query', 'queries')} by {count(report.items, 'item')} of "
+        f"{count(report.labels, 'label')}; {report.foreign:,} of labels that no item has, {report.unlabelled:,} "
+        f"without a label. Embedder {data(name_of(report.embedder))}, digest "
+        f"<code>{text(report.embedder['digest'][:12])}</code>; calibrated on {data(about['source'])}, {text(about['when'][:10])}.</p></header>"
+    )
+    return framed(f"{report.title} – labels", STYLE + _OWN, head, parts)
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], name: str) -> str:
+    head = "".join(f'<th scope="col">{column}</th>' for column in columns)
+    body = "".join(
+        f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
+        for first, *cells in rows
+    )
+    return (
+        f'<div class="scroll" role="region" aria-label="Table: {name}" tabindex="0"><table class="figures">'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _figures(report: LabelReport) -> str:
+    names = list(dict.fromkeys(figure.name for one in report.sources for figure in one.figures))
+    of_sources = [{figure.name: figure for figure in one.figures} for one in report.sources]
+    rows = [[data(name), *(_cell(of.get(name)) for of in of_sources)] for name in names]
+    rows += [
+        ["expected calibration error", *(percent(one.classification.calibration_error) for one in report.sources)],
+        ["area under risk over coverage", *(percent(one.risk_area) for one in report.sources)],
+        ["log loss, nats", *(f"{one.loss:.3f}" for one in report.sources)],
+    ]
+    columns = ["figure", *(_CALLED[one.source] for one in report.sources)]
+    return (
+        "<p>In per cent, with 95 % intervals by bootstrap over classes. The first column is what an answer is made of."
+        f"</p>{_table(columns, rows, 'figures')}"
+    )
+
+
+def _cell(figure: Figure | None) -> str:
+    if figure is None:
+        return "–"
+    said = amount(figure.value, figure.unit)
+    if figure.low is None or figure.high is None:
+        return said
+    return f"{said} <small>{amount(figure.low, figure.unit, 1)} – {amount(figure.high, figure.unit, 1)}</small>"
+
+
+def _risk(report: LabelReport) -> str:
+    first = report.sources[0]
+    top = max(0.01, max(risk for _, risk in first.risk))
+    points = " L".join(f"{100 * coverage:.2f} {_HEIGHT * (1 - risk / top):.1f}" for coverage, risk in first.risk)
+    rows = [[percent(coverage, 0), percent(risk)] for coverage, risk in first.risk[:: max(1, len(first.risk) // 10)]]
+    return (
+        f"<p>If only the surest answers are given, by {_CALLED[first.source]}: how many of those are wrong, in per "
+        f'cent. Upwards to {percent(top)} %.</p><figure><svg class="risk" viewBox="0 0 100 {_HEIGHT}" height="{_HEIGHT}" '
+        f'preserveAspectRatio="none" role="img" aria-label="Risk over coverage"><path d="M{points}"/></svg></figure>'
+        f"{_table(['answered, %', 'wrong, %'], rows, 'risk over coverage')}"
+    )
+
+
+def _sets(report: LabelReport) -> str:
+    if not any(one.coverages for one in report.sources):
+        return '<p class="none">Too few pictures were held out for sets.</p>'
+
+    def rows(one: OfSource) -> list[list[str]]:
+        return [
+            [
+                _CALLED[one.source],
+                percent(each.asked, 0),
+                percent(each.achieved),
+                f"{each.size:.2f}",
+                percent(each.empty),
+                "–" if each.foreign_empty is None else percent(each.foreign_empty),
+            ]
+            for each in one.coverages
+        ]
+
+    columns = ["by", "asked, %", "achieved, %", "labels a set", "empty, %", "empty of foreign, %"]
+    return (
+        "<p>A set of labels shall hold the right one as often as was asked. It does so where these queries are like "
+        "the pictures of the calibration (exchangeable with them); where they come from elsewhere, this is the honest "
+        f"figure. An empty set says: none of these.</p>"
+        f"{_table(columns, [row for one in report.sources for row in rows(one)], 'sets')}"
+    )
+
+
+def _known(report: LabelReport) -> str:
+    if report.auroc is None or report.fpr_at_95 is None:
+        return (
+            '<p class="none">All queries are of labels that the catalogue has. Queries of other labels measure how '
+            "well those are told.</p>"
+        )
+    return (
+        f"<p>By the {data(report.known_by)}: of a known and a foreign picture the known one scores higher in "
+        f"<strong>{percent(report.auroc)} %</strong> of cases (AUROC); where 95 % of the known pass, "
+        f"<strong>{percent(report.fpr_at_95)} %</strong> of the foreign do.</p>"
+    )
+
+
+def _classes(report: LabelReport) -> str:
+    rows = [
+        [label(name), value(queries), percent(first), percent(five)]
+        for name, queries, first, five in report.classes[:CLASSES]
+    ]
+    more = len(report.classes) - CLASSES
+    told = f"<p>{more:,} better recognised ones are not listed; report.json has all.</p>" if more > 0 else ""
+    return f"{_table(['label', 'queries', 'Top-1, %', 'Top-5, %'], rows, 'classes')}{told}"
