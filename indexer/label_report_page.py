@@ -43,7 +43,8 @@ def label_report_page(report: LabelReport) -> str:
         f"{count(report.queries, 'query', 'queries')} by {count(report.items, 'item')} of "
         f"{count(report.labels, 'label')}; {report.foreign:,} of labels that no item has, {report.unlabelled:,} "
         f"without a label. Embedder {data(name_of(report.embedder))}, digest "
-        f"<code>{text(report.embedder['digest'][:12])}</code>; calibrated on {data(about['source'])}, {text(about['when'][:10])}.</p></header>"
+        f"<code>{text(report.embedder['digest'][:12])}</code>; calibrated on {data(about['source'])}, "
+        f"{text(about['when'][:10])}.</p></header>"
     )
     return framed(f"{report.title} – labels", STYLE + _OWN, head, parts)
 
@@ -92,8 +93,9 @@ def _risk(report: LabelReport) -> str:
     rows = [[percent(coverage, 0), percent(risk)] for coverage, risk in first.risk[:: max(1, len(first.risk) // 10)]]
     return (
         f"<p>If only the surest answers are given, by {_CALLED[first.source]}: how many of those are wrong, in per "
-        f'cent. Upwards to {percent(top)} %.</p><figure><svg class="risk" viewBox="0 0 100 {_HEIGHT}" height="{_HEIGHT}" '
-        f'preserveAspectRatio="none" role="img" aria-label="Risk over coverage"><path d="M{points}"/></svg></figure>'
+        f'cent. Upwards to {percent(top)} %.</p><figure><svg class="risk" viewBox="0 0 100 {_HEIGHT}" '
+        f'height="{_HEIGHT}" preserveAspectRatio="none" role="img" aria-label="Risk over coverage">'
+        f'<path d="M{points}"/></svg></figure>'
         f"{_table(['answered, %', 'wrong, %'], rows, 'risk over coverage')}"
     )
 

@@ -14,7 +14,7 @@ from retrieval.conformal import sets
 from retrieval.errors import InputError
 from retrieval.evidence import Evidence
 from retrieval.labels import SOURCES, Source, Vocabulary
-from retrieval.tree import NOWHERE, LabelTree
+from retrieval.tree import NOWHERE
 
 LABEL: Final = "label"
 UNSURE: Final = "unsure"
@@ -116,7 +116,7 @@ def answer(
         InputError: what is asked for cannot be had.
     """
     source = asked.check(vocabulary)
-    tree = LabelTree.of(vocabulary.labels)
+    tree = vocabulary.tree
     limit = _limit(asked, calibration, vocabulary, source)
     threshold = calibration.numbers.openness.threshold(asked.false_accept)
     labels = np.array(vocabulary.labels, dtype=object)

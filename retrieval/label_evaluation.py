@@ -30,7 +30,6 @@ from retrieval.metrics import by_class
 from retrieval.openness import auroc, false_accepts_at
 from retrieval.recognition import CONFUSED
 from retrieval.report import Classification, Figure
-from retrieval.tree import LabelTree
 
 COVERAGES: Final = (0.8, 0.9, 0.95, 0.99)
 RISK_POINTS: Final = 50
@@ -276,7 +275,7 @@ def _scores(evidence: Evidence, vocabulary: Vocabulary, calibration: Calibration
 def _figures(shares: np.ndarray, codes: np.ndarray, vocabulary: Vocabulary) -> list[Figure]:
     """Top-1 and Top-5, Top-1 of the coarser levels by summed probabilities, the distance of mistakes, macro F1."""
     measured = {f"Top-{k}": column for k, column in zip(TOP, top_k_accuracy(shares, codes, TOP).T, strict=True)}
-    tree = LabelTree.of(vocabulary.labels)
+    tree = vocabulary.tree
     sums = tree.sums(shares)
     for depth in range(tree.depth - 1, 0, -1):
         of_label = tree.level(depth)

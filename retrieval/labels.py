@@ -9,6 +9,7 @@ al., ICML 2017). All numbers of it are fitted on held-out pictures by ``retrieva
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -18,6 +19,7 @@ import numpy as np
 from retrieval.classification import knn_vote, softmax
 from retrieval.evidence import Evidence, counted
 from retrieval.recognition import HEAD, KNN
+from retrieval.tree import LabelTree
 
 FUSION: Final = "fusion"
 Source = Literal["knn", "head", "fusion"]
@@ -72,6 +74,11 @@ class Vocabulary:
         """Put together the labels of a gallery and the classes of a head; classes that no image has are no answers."""
         place = {name: at for at, name in enumerate(head)}
         return cls(labels, counts, np.array([place.get(label, -1) for label in labels], dtype=np.int64))
+
+    @functools.cached_property
+    def tree(self) -> LabelTree:
+        """The tree of the labels; made once, which takes as long as thousands of answers."""
+        return LabelTree.of(self.labels)
 
     @property
     def sources(self) -> tuple[Source, ...]:
