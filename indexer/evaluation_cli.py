@@ -61,6 +61,11 @@ POINTS: Final = 1500
     metavar="COLUMN",
     help="With --labels: what is known of a picture besides; may be repeated.",
 )
+@click.option(
+    "--few-shot",
+    metavar="N-way-K-shot",
+    help="Measure episodes of N classes with K examples each, such as 5-way-1-shot, drawn from CATALOGUE's items.",
+)
 @click.option("--through", metavar="SPEC", help="Search through this FAISS index, to see what it costs.")
 @source_options
 @click.option("-k", "--k", "ks", multiple=True, type=click.IntRange(min=1), help="K, repeated  [default: 1 2 4 8]")
@@ -84,6 +89,7 @@ def evaluate(
     label: str,
     of_labels: bool,
     priors: tuple[str, ...],
+    few_shot: str | None,
     through: str | None,
     ks: tuple[int, ...],
     clusters: bool | None,
@@ -127,6 +133,10 @@ def evaluate(
 
         return measure_labels(Path(target), queries, priors, out, device, runtime, reading, as_json=as_json)
     refuse({"--prior": priors}, "goes with --labels")
+    if few_shot is not None:
+        others = {"--protocol": protocol, **of_protocol, "--queries": queries, "--through": through, "-k": ks}
+        refuse({**others, **of_source, "--out": out, "--clusters": clusters is not None}, "does not go with --few-shot")
+        return _few_shot(Path(target), few_shot, label, device, runtime, as_json=as_json)
     if protocol is None:
         refuse(of_protocol, "goes with --protocol")
         if queries is None:
@@ -228,6 +238,24 @@ def _list(as_json: bool) -> None:
         return
     for name, it in PROTOCOLS.items():
         click.echo(f"{name:20s} {it.title}; {', '.join(it.tasks)}\n{'':20s} {it.source}\n{'':20s} {it.layout}")
+
+
+def _few_shot(path: Path, text: str, label: str, device: str, runtime: str, *, as_json: bool) -> None:
+    from indexer.catalogue import Catalogue
+    from indexer.label_evaluating import few_shot_of_catalogue
+    from retrieval.few_shot import Episodes
+
+    episodes = Episodes.read(text)
+    with Catalogue.open(path, device=device, runtime=runtime) as opened:
+        found = few_shot_of_catalogue(opened, episodes, label=label, notice=notice)
+    if as_json:
+        echo_json({"catalogue": str(path), "episodes": vars(episodes), **vars(found)})
+        return
+    click.echo(
+        f"{path}: {text}, {found.accuracy:.2%} right (95 % interval {found.low:.2%} to {found.high:.2%}) in "
+        f"{episodes.number:,} episodes of up to {episodes.queries} queries a class, drawn from {found.classes:,} "
+        f"classes; class = {label}"
+    )
 
 
 def _of_catalogue(

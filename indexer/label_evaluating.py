@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from indexer.calibrating import (
     LEAVE_ONE_OUT,
@@ -17,11 +18,13 @@ from indexer.calibrating import (
     labelled_items,
     leavable,
     same_bytes_numbers,
+    unit_vectors_of,
     voters_of,
 )
 from indexer.catalogue import Catalogue
 from indexer.evaluation import FLATTERING
 from retrieval.evidence import gather
+from retrieval.few_shot import Episodes, FewShot, few_shot
 from retrieval.label_evaluation import Asking, LabelReport, evaluate_labels
 from retrieval.model_card import model_card, read_description, trained_on
 from retrieval.prior import Prior
@@ -86,6 +89,36 @@ def evaluate_catalogue_labels(
         unlabelled=pictures.unlabelled if pictures is not None else _unlabelled(catalogue),
         **found,
     ), table
+
+
+def few_shot_of_catalogue(
+    catalogue: Catalogue,
+    episodes: Episodes,
+    *,
+    label: str = "label",
+    notice: Callable[[str], object] = lambda _: None,
+) -> FewShot:
+    """Measure few-shot episodes drawn from the items of a catalogue, copies of the same bytes counted once.
+
+    Args:
+        catalogue: whose items are drawn.
+        episodes: what is drawn.
+        label: the column of the classes.
+        notice: told what the user should know.
+
+    Raises:
+        InputError: too few classes have images enough.
+        NotFoundError: there is no such column.
+    """
+    learned = trained_on(read_description(catalogue.path / "embedder" / catalogue.digest))
+    if learned is not None:
+        notice(FLATTERING.format(learned=learned))
+    items = catalogue.items(["sha256", label])
+    items = items.filter(pc.is_valid(items.column(label)))
+    (numbers,) = same_bytes_numbers(items.column("sha256").to_pylist())
+    items = items.take(pa.array(np.unique(numbers, return_index=True)[1]))
+    codes = pc.dictionary_encode(items.column(label).combine_chunks()).indices.to_numpy().astype(np.int64)
+    return few_shot(unit_vectors_of(catalogue, items.column("sha256")), codes, episodes)
 
 
 def _unlabelled(catalogue: Catalogue) -> int:

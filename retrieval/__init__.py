@@ -36,5 +36,9 @@ Import from the room, not from here:
 - how it runs: ``retrieval.running``, ``retrieval.fitting``, ``retrieval.optimisation``, ``retrieval.folding``,
   ``retrieval.timing``, ``retrieval.keeping``, ``retrieval.memory``; what it came to: ``retrieval.validation``,
   ``retrieval.course``; who is told: ``retrieval.listener``
+- ``retrieval.answers``: pictures → labels with a confidence, from ``retrieval.evidence`` and ``retrieval.labels``
+  (``retrieval.tree``, ``retrieval.prior``) with the numbers of ``retrieval.calibration`` (``retrieval.likelihood``);
+  ``retrieval.openness``: none of these; ``retrieval.conformal``: sets; ``retrieval.label_evaluation`` and
+  ``retrieval.few_shot``: how good they are; ``retrieval.suspects``: which given ones are wrong
 - ``retrieval.datasets``: data sets we draw or read; ``retrieval.datasets.protocols``: published benchmarks
 """

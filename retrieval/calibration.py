@@ -28,6 +28,7 @@ from retrieval.labels import (
     probabilities,
     vote,
 )
+from retrieval.likelihood import minimise
 from retrieval.openness import Openness, fit_openness, scores
 from retrieval.recognition import HEAD, KNN
 
@@ -279,8 +280,6 @@ def _fit_voting(
 
 def _fit_weights(given: Sequence[tuple[Sequence[np.ndarray], np.ndarray]], source: Source) -> tuple[Weights, float]:
     """Fit the weights of a source's logarithms: a convex problem, with a normal prior of width 1 about equal shares."""
-    from scipy.optimize import minimize
-
     used = {KNN: [0], HEAD: [1], FUSION: [0, 1]}[source]
     middle = np.full(len(used), 1 / len(used))
     n = sum(len(codes) for _, codes in given)
@@ -295,10 +294,10 @@ def _fit_weights(given: Sequence[tuple[Sequence[np.ndarray], np.ndarray]], sourc
             slope += [float((shares * one).sum() - _own(one, codes).sum()) for one in taken]
         return whole / n, slope / n
 
-    found = minimize(loss, middle, jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * len(used))
-    weights = dict(zip(used, found.x.tolist(), strict=True))
+    found = minimise(loss, middle, least=0.0).tolist()
+    weights = dict(zip(used, found, strict=True))
     fitted = Weights(weights.get(0, 0.0), weights.get(1, 0.0))
-    own = [_own(pool([every[at] for at in used], found.x.tolist()), codes) for every, codes in given]
+    own = [_own(pool([every[at] for at in used], found), codes) for every, codes in given]
     return fitted, float(-np.log(np.maximum(np.concatenate(own), FLOOR)).mean())
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from retrieval.evidence import Evidence, counted
 from retrieval.labels import Vocabulary, Voting
+from retrieval.likelihood import minimise, sigmoid
 
 NEAREST: Final = "nearest similarity"
 ENERGY: Final = "energy of the vote"
@@ -69,9 +70,8 @@ def _margin(codes: np.ndarray, votes: np.ndarray) -> np.ndarray:
 
 def auroc(known: np.ndarray, unknown: np.ndarray) -> float:
     """Give the area under the ROC curve: how often a known picture scores above an unknown one, ties as one half."""
-    from scipy.stats import rankdata
-
-    ranks = rankdata(np.concatenate([known, unknown]))
+    _, places, counts = np.unique(np.concatenate([known, unknown]), return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[places]  # from 1; equal ones share the mean of theirs
     n, m = len(known), len(unknown)
     return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * m))
 
@@ -111,9 +111,7 @@ class Openness:
 
     def known(self, scores: np.ndarray) -> np.ndarray:
         """Give the probability of being known, in [0, 1], for scores (n,)."""
-        from scipy.special import expit
-
-        return np.asarray(expit(self.slope * scores + self.intercept))
+        return sigmoid(self.slope * scores + self.intercept)
 
     def threshold(self, false_accept: float) -> float:
         """Give the score below which a picture is "none of these", so that at most this share of unknown ones passes.
@@ -134,29 +132,31 @@ def fit_openness(known: Mapping[str, np.ndarray], unknown: Mapping[str, np.ndarr
         known: name → scores of pictures whose label is in the gallery.
         unknown: name → scores of pictures whose label is not.
     """
-    from scipy.optimize import minimize
-
     compared = {name: auroc(known[name], unknown[name]) for name in known}
     best = max(compared, key=lambda name: compared[name])
     given = [known[best], unknown[best]]
     middle, spread = float(np.mean(np.concatenate(given))), float(np.std(np.concatenate(given))) or 1.0
     a, b = ((part - middle) / spread for part in given)
 
-    def loss(x: np.ndarray) -> float:
-        # Known and unknown weigh alike, and a little ridge keeps two that do not overlap finite.
-        of_known = np.logaddexp(0, -(x[0] * a + x[1])).mean()
-        of_unknown = np.logaddexp(0, x[0] * b + x[1]).mean()
-        return float(of_known + of_unknown + x @ x / (len(a) + len(b)))
+    ridge = 1 / (len(a) + len(b))
 
-    slope, intercept = minimize(loss, np.array([1.0, 0.0]), method="BFGS").x
-    slope = max(float(slope), 1e-6)  # a higher score is never less known
+    def loss(x: np.ndarray) -> tuple[float, np.ndarray]:
+        # Known and unknown weigh alike, and a little ridge keeps two that do not overlap finite.
+        logits = (-(x[0] * a + x[1]), x[0] * b + x[1])
+        of_known, of_unknown = (np.logaddexp(0, one).mean() for one in logits)
+        wrong = [sigmoid(one) for one in logits]
+        slope = np.array([(wrong[1] * b).mean() - (wrong[0] * a).mean(), wrong[1].mean() - wrong[0].mean()])
+        return float(of_known + of_unknown + ridge * x @ x), slope + 2 * ridge * x
+
+    slope, intercept = minimise(loss, np.array([1.0, 0.0])).tolist()
+    slope = max(slope, 1e-6)  # a higher score is never less known
     ordered = np.sort(unknown[best])
     if len(ordered) > QUANTILES:
         ordered = np.quantile(ordered, np.linspace(0, 1, QUANTILES))
     return Openness(
         score=best,
         slope=slope / spread,
-        intercept=float(intercept) - slope / spread * middle,
+        intercept=intercept - slope / spread * middle,
         unknown=tuple(ordered.tolist()),
         auroc=compared[best],
         fpr_at_95=false_accepts_at(known[best], unknown[best]),

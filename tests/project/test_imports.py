@@ -80,7 +80,8 @@ DOORS = {
     "onnxruntime": {"retrieval.onnx_runtime"},
     "platformdirs": {"retrieval.conversions"},
     "sklearn": {"retrieval.clustering", "retrieval.projection"},
-    "scipy": {"retrieval.uncertainty"},
+    "scipy": {"retrieval.uncertainty", "retrieval.likelihood"},
+    "cleanlab": {"retrieval.suspects"},
 }
 
 
