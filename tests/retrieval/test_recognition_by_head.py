@@ -35,10 +35,11 @@ class Told:
     def __init__(self) -> None:
         self.asked: list[int] = []
 
-    def classify(self, vectors: np.ndarray) -> np.ndarray:
+    def logits(self, vectors: np.ndarray) -> np.ndarray:
         self.asked.append(len(vectors))
         assert np.allclose(np.linalg.norm(vectors, axis=1), 1)
-        return (vectors / vectors.sum(axis=1, keepdims=True)).astype(np.float32)
+        shares = vectors / vectors.sum(axis=1, keepdims=True)
+        return np.where(shares > 0, np.log(np.maximum(shares, 1e-30)), -np.inf)
 
 
 # Anjou, Fuji, Gala, Leek
