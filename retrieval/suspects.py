@@ -18,6 +18,8 @@ NUMBERS: Final = 1 << 28
 """Probabilities that are held at once: 2 GiB."""
 OVERLAP: Final = 0.3
 """Share of two classes' images taken for the other one from which they may be one; halves of one class have 0.5."""
+UNLIKELY: Final = 0.1
+"""Probability below which a label is suspected, whatever confident learning counts."""
 LEAST: Final = 4
 """Images of each of two classes before anything is said of them."""
 
@@ -43,7 +45,9 @@ def find_suspects(probabilities: np.ndarray, codes: np.ndarray) -> Suspects:
     """Find labels that are probably wrong, by confident learning (Northcutt et al., JAIR 2021).
 
     How many labels are wrong is counted: images that are more probable to be of another class than images of that
-    class are on the average. As many are suspected, those whose own label is the least probable.
+    class are on the average. As many are suspected, those whose own label is the least probable. That count leaves out
+    about half of the wrong ones where probabilities are not all but certain, so what has a label of less than
+    ``UNLIKELY`` is suspected as well; and nothing whose label is the most probable.
 
     Args:
         probabilities: (n, c), rows summing to 1, of images that had no say in their own.
@@ -70,6 +74,7 @@ def find_suspects(probabilities: np.ndarray, codes: np.ndarray) -> Suspects:
         warnings.simplefilter("ignore")  # of classes with few images: told by the report, which has their numbers
         doubted = find_label_issues(own, shares, filter_by="low_self_confidence", n_jobs=1)
         quality = get_label_quality_scores(own, shares, method="self_confidence")
+    doubted |= shares[np.arange(len(own)), own] < UNLIKELY
     doubted &= shares.argmax(axis=1) != own
     places = np.flatnonzero(doubted)
     places = places[np.argsort(quality[places], kind="stable")]
