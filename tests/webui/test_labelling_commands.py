@@ -58,12 +58,13 @@ def test_an_item_by_the_others(shelf: Path, run: Run) -> None:
 
 
 def test_labels_are_measured(shelf: Path, others: Path, run: Run, tmp_path: Path) -> None:
-    report = as_json(run("evaluate", shelf, "--labels", "--queries", others, "--out", "report", *ON_CPU, "--json"))
+    out = tmp_path / "report"
+    report = as_json(run("evaluate", shelf, "--labels", "--queries", others, "--out", out, *ON_CPU, "--json"))
     assert (report["queries"], report["items"], report["foreign"]) == (32, 48, 0)
     assert report["sources"][0]["source"] == "knn"
     assert report["sources"][0]["figures"][0]["name"] == "Top-1"
-    assert json.loads(Path("report/report.json").read_text())["queries_file"]["name"] == "queries.parquet"
-    page = Path("report/report.html").read_text()
+    assert json.loads((out / "report.json").read_text())["queries_file"]["name"] == "queries.parquet"
+    page = (out / "report.html").read_text()
     assert "Sets of labels" in page and "Known or not" in page
     code, said, told = run("evaluate", shelf, "--labels", *ON_CPU)
     assert code == 0, told
