@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-from indexer.report_frame import Part, framed
+from indexer.report_frame import Part, framed, table
 from indexer.report_sections import confidence
 from indexer.report_style import STYLE
 from indexer.report_words import amount, count, data, label, percent, text, value
@@ -49,18 +48,6 @@ def label_report_page(report: LabelReport) -> str:
     return framed(f"{report.title} – labels", STYLE + _OWN, head, parts)
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], name: str) -> str:
-    head = "".join(f'<th scope="col">{column}</th>' for column in columns)
-    body = "".join(
-        f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
-        for first, *cells in rows
-    )
-    return (
-        f'<div class="scroll" role="region" aria-label="Table: {name}" tabindex="0"><table class="figures">'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
-
-
 def _figures(report: LabelReport) -> str:
     names = list(dict.fromkeys(figure.name for one in report.sources for figure in one.figures))
     of_sources = [{figure.name: figure for figure in one.figures} for one in report.sources]
@@ -73,7 +60,7 @@ def _figures(report: LabelReport) -> str:
     columns = ["figure", *(_CALLED[one.source] for one in report.sources)]
     return (
         "<p>In per cent, with 95 % intervals by bootstrap over classes. The first column is what an answer is made of."
-        f"</p>{_table(columns, rows, 'figures')}"
+        f"</p>{table(columns, rows, 'figures', 'figures')}"
     )
 
 
@@ -96,7 +83,7 @@ def _risk(report: LabelReport) -> str:
         f'cent. Upwards to {percent(top)} %.</p><figure><svg class="risk" viewBox="0 0 100 {_HEIGHT}" '
         f'height="{_HEIGHT}" preserveAspectRatio="none" role="img" aria-label="Risk over coverage">'
         f'<path d="M{points}"/></svg></figure>'
-        f"{_table(['answered, %', 'wrong, %'], rows, 'risk over coverage')}"
+        f"{table(['answered, %', 'wrong, %'], rows, 'risk over coverage', 'figures')}"
     )
 
 
@@ -122,7 +109,7 @@ def _sets(report: LabelReport) -> str:
         "<p>A set of labels shall hold the right one as often as was asked. It does so where these queries are like "
         "the pictures of the calibration (exchangeable with them); where they come from elsewhere, this is the honest "
         f"figure. An empty set says: none of these.</p>"
-        f"{_table(columns, [row for one in report.sources for row in rows(one)], 'sets')}"
+        f"{table(columns, [row for one in report.sources for row in rows(one)], 'sets', 'figures')}"
     )
 
 
@@ -146,4 +133,4 @@ def _classes(report: LabelReport) -> str:
     ]
     more = len(report.classes) - CLASSES
     told = f"<p>{more:,} better recognised ones are not listed; report.json has all.</p>" if more > 0 else ""
-    return f"{_table(['label', 'queries', 'Top-1, %', 'Top-5, %'], rows, 'classes')}{told}"
+    return f"{table(['label', 'queries', 'Top-1, %', 'Top-5, %'], rows, 'classes', 'figures')}{told}"

@@ -37,3 +37,23 @@ def framed(title: str, style: str, head: str, parts: Sequence[Part]) -> str:
         f'<div class="frame"><nav aria-label="Contents"><ol>{links}</ol></nav>'
         f'<main id="main" tabindex="-1">{sections}</main></div></body></html>\n'
     )
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], name: str, kind: str = "told") -> str:
+    """Draw a table that scrolls by itself; all cells are HTML, the first of a row is its heading.
+
+    Args:
+        columns: their headings.
+        rows: cells.
+        name: of the table, for those who do not see it.
+        kind: class of the table.
+    """
+    head = "".join(f'<th scope="col">{column}</th>' for column in columns)
+    body = "".join(
+        f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
+        for first, *cells in rows
+    )
+    return (
+        f'<div class="scroll" role="region" aria-label="Table: {name}" tabindex="0"><table class="{kind}">'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from indexer.report_frame import framed
+from indexer.report_frame import framed, table
 from indexer.report_pictures import Album, Picture
 from indexer.report_style import STYLE
 from indexer.report_words import command, count, data, label, percent, text, value
@@ -195,12 +195,12 @@ def _choices(choices: Sequence[Choice]) -> str:
     if rest:
         usual = (
             f"<details><summary>{len(rest):,} more, as usual</summary>"
-            f"{_table(('choice', 'value'), [(_name(one), _shown(one)) for one in rest], 'as usual')}</details>"
+            f"{table(('choice', 'value'), [(_name(one), _shown(one)) for one in rest], 'as usual')}</details>"
         )
     rows = [(_name(one), _shown(one), text(one.why)) for one in told]
     return (
         "<p>Every one of these is an option of <code>lookalike train</code>.</p>"
-        f"{_table(('choice', 'value', 'why'), rows, 'what was chosen')}{usual}"
+        f"{table(('choice', 'value', 'why'), rows, 'what was chosen')}{usual}"
     )
 
 
@@ -210,18 +210,6 @@ def _name(choice: Choice) -> str:
 
 def _shown(choice: Choice) -> str:
     return data(shown(choice.value))
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], name: str, kind: str = "told") -> str:
-    head = "".join(f'<th scope="col">{column}</th>' for column in columns)
-    body = "".join(
-        f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
-        for first, *cells in rows
-    )
-    return (
-        f'<div class="scroll" role="region" aria-label="Table: {name}" tabindex="0"><table class="{kind}">'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
 
 
 def _curves(account: Account) -> str:
@@ -290,8 +278,8 @@ def _epochs(account: Account, names: Sequence[str]) -> str:
         for row in account.rows
     ]
     columns = ("epoch", "loss", *map(text, names), *(f"{name}, %" for _, name in scored), "rate", "pixels", "images/s")
-    table = _table(columns, rows, "epoch by epoch", "numbers")
-    return f"<details><summary>Epoch by epoch, as a table</summary>{table}</details>"
+    drawn = table(columns, rows, "epoch by epoch", "numbers")
+    return f"<details><summary>Epoch by epoch, as a table</summary>{drawn}</details>"
 
 
 def _score(row: object, field: str) -> str:
