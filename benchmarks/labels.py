@@ -29,6 +29,7 @@ from retrieval.calibration import Calibration, fit, hold
 from retrieval.conformal import sets
 from retrieval.evidence import LabelledGallery, gather
 from retrieval.label_evaluation import Asking, evaluate_labels
+from retrieval.labelled import unit_length
 from retrieval.labels import Vocabulary
 from retrieval.manifest import read_manifest
 from retrieval.openness import auroc, false_accepts_at
@@ -46,8 +47,7 @@ class Part:
         uris = manifest.table.column("uri").to_pylist()
         with ImageSource(manifest.root) as source:
             _, vectors = embed_apart(source, uris, embedder, progress=lambda _: None, notice=lambda _: None)
-        wide = vectors.astype(np.float32)
-        self.vectors = wide / np.linalg.norm(wide, axis=1, keepdims=True)
+        self.vectors = unit_length(vectors, uris)
         self.labels: list[str] = manifest.table.column("label").to_pylist()
         self.logits = embedder.logits(self.vectors) if embedder.classes else None
 

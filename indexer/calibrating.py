@@ -20,6 +20,7 @@ from indexer.files import write_bytes
 from retrieval.calibration import Calibration, fit, hold
 from retrieval.errors import DamagedError, InputError, NotFoundError
 from retrieval.evidence import LabelledGallery
+from retrieval.labelled import unit_length
 from retrieval.labels import Vocabulary
 from retrieval.manifest import Manifest
 from retrieval.model_card import read_description, trained_on
@@ -126,23 +127,17 @@ def vocabulary_of(labelled: pa.Table, head: Classifies | None) -> tuple[Vocabula
     return Vocabulary.of(labels, counts, () if head is None else head.classes), codes
 
 
-def unit_vectors_of(catalogue: Catalogue, digests: pa.ChunkedArray) -> np.ndarray:
-    """Read the vectors of some items, (n, dim) float32, L2-normalised.
+def unit_vectors_of(catalogue: Catalogue, items: pa.Table) -> np.ndarray:
+    """Read the vectors of items with ``id`` and ``sha256``, (n, dim) float32, L2-normalised.
 
     Raises:
-        InputError: an item has none.
+        InputError: an item has none, or one that is zero or not finite.
     """
-    vectors, present = catalogue.vectors.read(digests)
+    vectors, present = catalogue.vectors.read(items.column("sha256"))
     lost = int((~present).sum())
     if lost:
         raise InputError(f"{lost:,} items of {catalogue.path} have no vector; index their source again first")
-    return unit(vectors)
-
-
-def unit(vectors: np.ndarray) -> np.ndarray:
-    """Bring stored vectors to length 1, which rounding has moved them from: (n, dim) float32."""
-    wide = vectors.astype(np.float32)
-    return np.asarray(wide / np.linalg.norm(wide, axis=1, keepdims=True))
+    return unit_length(vectors, items.column("id").to_pylist())
 
 
 def voters_of(catalogue: Catalogue, head: Classifies | None) -> Voters:
@@ -153,7 +148,7 @@ def voters_of(catalogue: Catalogue, head: Classifies | None) -> Voters:
     """
     labelled = labelled_items(catalogue)
     vocabulary, codes = vocabulary_of(labelled, head)
-    vectors = unit_vectors_of(catalogue, labelled.column("sha256"))
+    vectors = unit_vectors_of(catalogue, labelled)
     gallery = LabelledGallery(vectors, codes, vocabulary.labels)
     return Voters(gallery, vocabulary, labelled.column("id").to_pylist(), labelled.column("sha256").to_pylist())
 
@@ -263,15 +258,15 @@ def pictures_of(
         )
     if len(good) < len(given.ids):
         notice(f"{len(given.ids) - len(good):,} pictures of {name} have no label and are left out")
-    labels = [str(given.labels[at]) for at in good]
+    labels, ids = [str(given.labels[at]) for at in good], [given.ids[at] for at in good]
     check_paths(set(labels))
     return Pictures(
         source=name,
-        vectors=unit(given.vectors[good]),
+        vectors=unit_length(given.vectors[good], ids),
         labels=labels,
         digests=[bytes(digests[at] or b"") for at in good],
-        ids=[given.ids[at] for at in good],
-        values={name: _values(manifest, name, [uris[given.ids[at]] for at in good]) for name in columns},
+        ids=ids,
+        values={name: _values(manifest, name, [uris[id] for id in ids]) for name in columns},
         unlabelled=len(given.ids) - len(good),
     )
 

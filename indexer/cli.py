@@ -174,23 +174,15 @@ def search(
     An indexed picture, and an item named with --id, finds itself at rank 1.
     """
     from indexer.catalogue import Catalogue
-    from indexer.search import read_picture
+    from indexer.search import check_pictures, read_picture
     from indexer.search import search as find
-    from retrieval.errors import ImageError
     from retrieval.folders import printable as as_text
-    from retrieval.images import decode
 
     if bool(images) == bool(ids):
         raise click.UsageError("name one or more pictures, or items with --id, and not both")
     if html is not None:
         check_page(html)
-    for path in images:
-        try:
-            decode(read_picture(path), size=1)  # a bad picture is told before the network is loaded
-        except ImageError as error:
-            raise ImageError(
-                str(error) if as_text(str(path)) in str(error) else f"{as_text(str(path))}: {error}"
-            ) from error
+    check_pictures(images)
     with Catalogue.open(catalogue, device=device, runtime=runtime) as opened:
         hits = find(opened, images=images, k=k) if images else find(opened, ids=ids, k=k)
         if html is not None:

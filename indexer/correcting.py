@@ -31,6 +31,29 @@ def corrections_file(found: Audit) -> bytes:
     return text.getvalue().encode()
 
 
+def check_table(path: Path) -> None:
+    """Refuse to write findings over anything but findings that nobody has filled, or into a folder that is not there.
+
+    Raises:
+        InputError: it holds corrections, or something else.
+    """
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"there is no folder {path.absolute().parent} to write {path.name} to")
+    if not path.exists():
+        return
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = csv.DictReader(file)
+            ours = {"id", CORRECTION, "finding"} <= set(rows.fieldnames or ())
+            filled = ours and any((row[CORRECTION] or "").strip() for row in rows)
+    except (OSError, UnicodeDecodeError, csv.Error):
+        ours = filled = False
+    if filled:
+        raise InputError(f"{path} holds corrections; give them back with --apply, or name another file with --csv")
+    if not ours:
+        raise InputError(f"{path} is there already and holds no findings; name another file with --csv")
+
+
 def read_corrections(path: Path) -> dict[str, str]:
     """Read id → right label from a CSV file with columns ``id`` and ``correction``; rows without a correction are left.
 

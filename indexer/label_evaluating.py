@@ -113,12 +113,12 @@ def few_shot_of_catalogue(
     learned = trained_on(read_description(catalogue.path / "embedder" / catalogue.digest))
     if learned is not None:
         notice(FLATTERING.format(learned=learned))
-    items = catalogue.items(["sha256", label])
+    items = catalogue.items(["id", "sha256", label])
     items = items.filter(pc.is_valid(items.column(label)))
     (numbers,) = same_bytes_numbers(items.column("sha256").to_pylist())
     items = items.take(pa.array(np.unique(numbers, return_index=True)[1]))
     codes = pc.dictionary_encode(items.column(label).combine_chunks()).indices.to_numpy().astype(np.int64)
-    return few_shot(unit_vectors_of(catalogue, items.column("sha256")), codes, episodes)
+    return few_shot(unit_vectors_of(catalogue, items), codes, episodes)
 
 
 def _unlabelled(catalogue: Catalogue) -> int:

@@ -123,7 +123,7 @@ def _evidence(
     """What rows of the index say, as places among the labelled items."""
     places = np.where(found >= 0, np.searchsorted(labelled.column("row").to_numpy(), found), -1)
     near = np.unique(places[places >= 0])
-    vectors = unit_vectors_of(catalogue, labelled.column("sha256").take(pa.array(near)))
+    vectors = unit_vectors_of(catalogue, labelled.select(["id", "sha256"]).take(pa.array(near)))
     own = np.where(places >= 0, codes[places], -1)
     copies = copies_among(np.where(places >= 0, np.searchsorted(near, places), -1), own, vectors)
     return Evidence(places, own, similarities.astype(np.float32), copies)

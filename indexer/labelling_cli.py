@@ -20,6 +20,7 @@ from indexer.options import (
     progress_bar,
     source_options,
 )
+from indexer.report_words import count
 from retrieval.errors import InputError
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def label(
     """
     from indexer.catalogue import Catalogue
     from indexer.labelling import label as tell
+    from indexer.search import check_pictures
     from retrieval.answers import Asked
 
     if bool(images) == bool(ids):
@@ -102,6 +104,7 @@ def label(
     if by_label and coverage is None:
         raise click.UsageError("--by-label goes with --coverage")
     known = dict(_pair(prior) for prior in priors)
+    check_pictures(images)
     asked = Asked(source, confidence, false_accept, coverage, by_label)
     with Catalogue.open(catalogue, device=device, runtime=runtime) as opened:
         kept = _calibrated(opened, catalogue)
@@ -198,8 +201,10 @@ def _summary(kept: Kept) -> dict[str, Any]:
 
 
 def _print_calibration(catalogue: Catalogue, kept: Kept) -> None:
+    from indexer.calibrating import LEAVE_ONE_OUT
+
     about = _summary(kept)
-    on = "its own items, each left out in turn" if about["source"] == "leave-one-out" else about["source"]
+    on = "its own items, each left out in turn" if about["source"] == LEAVE_ONE_OUT else about["source"]
     click.echo(
         f"{catalogue.path.name}: calibrated on {about['pictures']:,} pictures of {on} (version {catalogue.version})\n"
         f"  labels     {about['labels']:,}, of {about['items']:,} items\n"
@@ -243,7 +248,7 @@ def audit(
     """
     from indexer.auditing import audit as find
     from indexer.catalogue import Catalogue
-    from indexer.correcting import apply_corrections, corrections_file, read_corrections
+    from indexer.correcting import apply_corrections, check_table, corrections_file, read_corrections
     from indexer.files import write_bytes
     from indexer.options import check_page, refuse
 
@@ -255,10 +260,12 @@ def audit(
         if as_json:
             echo_json({"catalogue": str(catalogue), "changed": changed, "version": version})
         else:
-            click.echo(f"{catalogue}: {changed:,} labels corrected (version {version})")
+            click.echo(f"{catalogue}: {count(changed, 'label')} corrected (version {version})")
         return
     if html is not None:
         check_page(html)
+    if table is not None:
+        check_table(table)
     with Catalogue.open(catalogue, device=device) as opened:
         with progress_bar("audit", "steps") as progress:
             found = find(opened, split=split_column, progress=lambda done, total: progress(done, total, 0))
@@ -298,7 +305,8 @@ def _print_audit(catalogue: Path, found: Audit, most: int) -> None:
         for first, second, share in found.alike[:most]:
             click.echo(f"  {share:.0%}  {printable(first)}  {printable(second)}")
     if found.left_out:
-        click.echo(f"\n{found.left_out:,} items are the only picture of their label; nothing can be said of them")
+        one, many = "item is the only picture of its label", "items are the only pictures of their labels"
+        click.echo(f"\n{count(found.left_out, one, many)}, of which nothing can be said")
 
 
 def measure_labels(

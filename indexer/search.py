@@ -166,6 +166,20 @@ def read_picture(path: Path) -> bytes:
         raise ImageError(f"cannot read {name}: {error.strerror or error}") from error
 
 
+def check_pictures(paths: Sequence[Path]) -> None:
+    """Look at query pictures, so that a bad one is told before the network is loaded or anything is written.
+
+    Raises:
+        ImageError: one cannot be read; the message names it.
+    """
+    for path in paths:
+        name = printable(os.fspath(path))
+        try:
+            pictures.decode(read_picture(path), size=1)
+        except ImageError as error:
+            raise ImageError(str(error) if name in str(error) else f"{name}: {error}") from error
+
+
 def _from_images(
     catalogue: Catalogue, items: pa.Table, images: Sequence[bytes | Path]
 ) -> tuple[list[str], np.ndarray, list[np.ndarray]]:

@@ -14,6 +14,7 @@ from retrieval.conformal import sets
 from retrieval.errors import InputError
 from retrieval.evidence import Evidence
 from retrieval.labels import SOURCES, Source, Vocabulary
+from retrieval.prior import with_factors
 from retrieval.tree import NOWHERE
 
 LABEL: Final = "label"
@@ -125,10 +126,8 @@ def answer(
     for some in steps(len(evidence), len(labels)):
         part = evidence.take(some)
         shares = calibration.numbers.probabilities(part, vocabulary, source)
+        shares = with_factors(shares, None if factors is None else factors[some])
         scores = calibration.numbers.known_scores(part, vocabulary)
-        if factors is not None:
-            shares = shares * factors[some]
-            shares /= shares.sum(axis=1, keepdims=True)
         found, sure = tree.answers(shares, asked.confidence)
         likeliest = tree.likeliest_below(shares, found)
         kind = np.where(scores < threshold, NONE, np.where(found == NOWHERE, UNSURE, LABEL))

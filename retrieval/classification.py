@@ -77,6 +77,20 @@ def confusion(predicted: np.ndarray, true: np.ndarray, classes: int) -> np.ndarr
     return np.bincount(true * classes + predicted, minlength=classes * classes).reshape(classes, classes)
 
 
+def most_confused(predicted: np.ndarray, true: np.ndarray, most: int) -> list[tuple[int, int, int]]:
+    """Give the pairs of classes that were confused most often: (true, predicted, how often), equal ones by their codes.
+
+    Args:
+        predicted: (n,) int64 class codes.
+        true: (n,) int64 class codes.
+        most: pairs at most.
+    """
+    wrong = predicted != true
+    pairs, count = np.unique(np.stack([true[wrong], predicted[wrong]], axis=1), axis=0, return_counts=True)
+    order = np.argsort(-count, kind="stable")[:most]
+    return [(*pair, number) for pair, number in zip(pairs[order].tolist(), count[order].tolist(), strict=True)]
+
+
 @dataclass(frozen=True)
 class PrecisionRecallF1:
     """Precision, recall and F1, in [0, 1]: in this order along the last axis.

@@ -259,13 +259,23 @@ def _found(coded: Coded, search: Search, k: int) -> tuple[Ranks, np.ndarray, np.
 
 def _of_mistakes(coded: Coded, neighbours: np.ndarray) -> list[Figure]:
     """How far wrong nearest images are from the truth in the tree of labels, where labels are paths."""
-    taken = coded.gallery_codes[neighbours[:, 0]]
-    wrong = (taken != coded.query_codes) & (taken >= 0)
-    if not wrong.any() or not any("/" in name for name in coded.names):
+    return mistakes_of(coded.gallery_codes[neighbours[:, 0]], coded.query_codes, coded.names)
+
+
+def mistakes_of(taken: np.ndarray, true: np.ndarray, names: Sequence[str]) -> list[Figure]:
+    """Say how far wrong labels are from the truth in their tree; nothing where none is wrong, or labels are no paths.
+
+    Args:
+        taken: (n,) int64, places in ``names``; -1: nothing was taken.
+        true: (n,) int64.
+        names: all labels.
+    """
+    wrong = (taken != true) & (taken >= 0)
+    if not wrong.any() or not any("/" in name for name in names):
         return []
-    of = coded.query_codes[wrong]
+    of = true[wrong]
     distances = mistake_distance(
-        [coded.names[at] for at in taken[wrong].tolist()], [coded.names[at] for at in of.tolist()], labels=coded.names
+        [names[at] for at in taken[wrong].tolist()], [names[at] for at in of.tolist()], labels=names
     )
     (figure,) = figures_of(["Mistake distance"], distances[:, None], of)
     return [Figure(figure.name, figure.value, figure.low, figure.high, figure.macro, figure.resolvable, "levels")]

@@ -16,18 +16,19 @@ from retrieval.classification import (
 from retrieval.classification import (
     calibration_error,
     confusion,
+    most_confused,
     precision_recall_f1,
     predict,
     top_k_accuracy,
 )
 from retrieval.conformal import sets
 from retrieval.errors import InputError
-from retrieval.evaluation import figures_of
+from retrieval.evaluation import figures_of, mistakes_of
 from retrieval.evidence import Evidence
-from retrieval.hierarchy import mistake_distance
 from retrieval.labels import FLOOR, Source, Vocabulary
 from retrieval.metrics import by_class
 from retrieval.openness import auroc, false_accepts_at
+from retrieval.prior import with_factors
 from retrieval.recognition import CONFUSED
 from retrieval.report import Classification, Figure
 
@@ -179,9 +180,11 @@ def evaluate_labels(
     if not len(own):
         raise InputError("there is nothing to measure: no query has a label that an item of the catalogue has")
     codes = asking.codes[own]
-    factors = None if asking.factors is None else asking.factors[own]
-    sources = [_of_source(source, asking, own, vocabulary, calibration, factors) for source in vocabulary.sources]
-    first = _shares(asking.evidence, vocabulary, calibration, vocabulary.sources[0], asking.factors)
+    first = _shares(asking, vocabulary, calibration, vocabulary.sources[0])
+    sources = [_of_source(vocabulary.sources[0], first, asking, own, vocabulary, calibration)]
+    for source in vocabulary.sources[1:]:
+        shares = _shares(asking, vocabulary, calibration, source)
+        sources.append(_of_source(source, shares, asking, own, vocabulary, calibration))
     predicted = predict(first)
     scores = _scores(asking.evidence, vocabulary, calibration)
     known, foreign = scores[own], scores[asking.codes < 0]
@@ -219,25 +222,26 @@ def evaluate_labels(
 
 def _of_source(
     source: Source,
+    every: np.ndarray,
     asking: Asking,
     own: np.ndarray,
     vocabulary: Vocabulary,
     calibration: Calibration,
-    factors: np.ndarray | None,
 ) -> OfSource:
-    evidence, codes = asking.evidence.take(own), asking.codes[own]
-    shares = _shares(evidence, vocabulary, calibration, source, factors)
+    shares, codes, labels = every[own], asking.codes[own], vocabulary.labels
     predicted, sure = predict(shares), np.minimum(shares.max(axis=1), 1.0)
     right = predicted == codes
     reliability: Reliability = calibration_error(sure, right)
-    wrong_of = np.take_along_axis(shares, codes[:, None], axis=1)[:, 0]
+    of_right = np.take_along_axis(shares, codes[:, None], axis=1)[:, 0]
     points, area = risk_coverage(sure, right)
     return OfSource(
         source=source,
         figures=_figures(shares, codes, vocabulary),
-        loss=float(-np.log(np.maximum(wrong_of, FLOOR)).mean()),
+        loss=float(-np.log(np.maximum(of_right, FLOOR)).mean()),
         classification=Classification(
-            _confused(predicted, codes, vocabulary.labels), reliability.bins, reliability.error
+            [(labels[true], labels[taken], n) for true, taken, n in most_confused(predicted, codes, CONFUSED)],
+            reliability.bins,
+            reliability.error,
         ),
         risk=points,
         risk_area=area,
@@ -245,26 +249,16 @@ def _of_source(
     )
 
 
-def _confused(predicted: np.ndarray, codes: np.ndarray, labels: Sequence[str]) -> list[tuple[str, str, int]]:
-    """What was taken for what how often, most first."""
-    wrong = predicted != codes
-    pairs, count = np.unique(np.stack([codes[wrong], predicted[wrong]], axis=1), axis=0, return_counts=True)
-    order = np.argsort(-count, kind="stable")[:CONFUSED]
-    return [(labels[pairs[at, 0]], labels[pairs[at, 1]], int(count[at])) for at in order.tolist()]
-
-
-def _shares(
-    evidence: Evidence, vocabulary: Vocabulary, calibration: Calibration, source: Source, factors: np.ndarray | None
-) -> np.ndarray:
+def _shares(asking: Asking, vocabulary: Vocabulary, calibration: Calibration, source: Source) -> np.ndarray:
+    evidence, factors = asking.evidence, asking.factors
     parts = [
-        calibration.numbers.probabilities(evidence.take(some), vocabulary, source)
+        with_factors(
+            calibration.numbers.probabilities(evidence.take(some), vocabulary, source),
+            None if factors is None else factors[some],
+        )
         for some in steps(len(evidence), len(vocabulary.labels))
     ]
-    shares = np.concatenate(parts)
-    if factors is not None:
-        shares = shares * factors
-        shares /= shares.sum(axis=1, keepdims=True)
-    return shares
+    return np.concatenate(parts)
 
 
 def _scores(evidence: Evidence, vocabulary: Vocabulary, calibration: Calibration) -> np.ndarray:
@@ -286,16 +280,10 @@ def _figures(shares: np.ndarray, codes: np.ndarray, vocabulary: Vocabulary) -> l
     values = np.stack(list(measured.values()), axis=1).astype(np.float64)
     figures = figures_of(list(measured), values, codes)
     predicted = predict(shares)
-    wrong = predicted != codes
-    if wrong.any() and tree.depth > 1:
-        names = [vocabulary.labels[code] for code in predicted[wrong].tolist()]
-        true = [vocabulary.labels[code] for code in codes[wrong].tolist()]
-        distance = mistake_distance(names, true, labels=vocabulary.labels)
-        (figure,) = figures_of(["Mistake distance"], distance[:, None], codes[wrong])
-        figures.append(
-            Figure(figure.name, figure.value, figure.low, figure.high, figure.macro, figure.resolvable, "levels")
-        )
-    macro = precision_recall_f1(confusion(predicted, codes, len(vocabulary.labels))).macro[2]
+    # Ten thousand labels would make a matrix of 800 MB, so only those that occur are counted.
+    seen, small = np.unique(np.concatenate([predicted, codes]), return_inverse=True)
+    macro = precision_recall_f1(confusion(small[: len(codes)], small[len(codes) :], len(seen))).macro[2]
+    figures += mistakes_of(predicted, codes, vocabulary.labels)
     return [*figures, Figure("Macro F1", float(macro), None, None, None, None)]
 
 

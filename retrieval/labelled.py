@@ -84,11 +84,11 @@ def code(queries: Labelled, gallery: Labelled) -> Coded:
         )
     places = np.flatnonzero(measured)
     places = places[np.argsort(query_ids[places])]
-    normal = _unit(gallery.vectors, gallery.ids)
+    normal = unit_length(gallery.vectors, gallery.ids)
     asked = [queries.ids[at] for at in places.tolist()]
     return Coded(
         # Where the two are one set, one copy is enough.
-        queries=normal[places] if queries.vectors is gallery.vectors else _unit(queries.vectors[places], asked),
+        queries=normal[places] if queries.vectors is gallery.vectors else unit_length(queries.vectors[places], asked),
         gallery=normal,
         query_ids=query_ids[places],
         gallery_ids=gallery_ids,
@@ -123,7 +123,7 @@ def code_alone(queries: Labelled, classes: Sequence[str]) -> Coded:
     places = np.array(sorted(known, key=lambda place: queries.ids[place]), dtype=np.int64)
     none = np.empty(0, dtype=np.int64)
     return Coded(
-        queries=_unit(queries.vectors[places], [queries.ids[place] for place in places.tolist()]),
+        queries=unit_length(queries.vectors[places], [queries.ids[place] for place in places.tolist()]),
         gallery=np.empty((0, queries.vectors.shape[1]), np.float32),
         query_ids=np.arange(len(places)),
         gallery_ids=none,
@@ -141,7 +141,16 @@ def _refuse_twins(name: str, side: Labelled) -> None:
         raise InputError(f"two images of the {name} have the same id")
 
 
-def _unit(vectors: np.ndarray, ids: Sequence[str]) -> np.ndarray:
+def unit_length(vectors: np.ndarray, ids: Sequence[str]) -> np.ndarray:
+    """Bring stored vectors to length 1: (n, dim) float32.
+
+    Args:
+        vectors: (n, dim) float16 or float32.
+        ids: n strings, for the message.
+
+    Raises:
+        InputError: a vector is zero or not finite.
+    """
     # Rounding to float16 moves the length of a stored vector by up to 5e-4, which would reorder near ties.
     wide = vectors.astype(np.float32)
     lengths = np.linalg.norm(wide, axis=1, keepdims=True)

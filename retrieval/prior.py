@@ -51,6 +51,14 @@ class Prior:
         return found
 
 
+def with_factors(probabilities: np.ndarray, factors: np.ndarray | None) -> np.ndarray:
+    """Multiply probabilities (n, c) with factors (n, c), rows summing to 1 again; None: as they are."""
+    if factors is None:
+        return probabilities
+    found = probabilities * factors
+    return np.asarray(found / found.sum(axis=1, keepdims=True))
+
+
 def _shares(counts: np.ndarray) -> np.ndarray:
     # One more of each, so that a label which no item with a value has is not impossible.
     whole = counts.sum(axis=0) + 1.0

@@ -13,6 +13,7 @@ from retrieval.classification import (
     calibration_error,
     confusion,
     knn_vote,
+    most_confused,
     precision_recall_f1,
     predict,
     softmax,
@@ -259,9 +260,7 @@ def _report(
     for name, macro in zip(("precision", "recall", "F1"), means.macro.tolist(), strict=True):
         figures.append(Figure(f"Macro {name}", macro, None, None, None, None))
     calibration = calibration_error(np.minimum(answers.confidence, 1.0), place == 1)
-    wrong = confused * (1 - np.eye(len(seen), dtype=np.int64))
-    most = [at for at in np.argsort(-wrong, axis=None, kind="stable")[:CONFUSED].tolist() if wrong.ravel()[at]]
-    names = [coded.names[at] for at in seen.tolist()]
+    most = most_confused(predicted, coded.query_codes, CONFUSED)
     labels = [coded.names[at] for at in coded.query_codes.tolist()]
     table = pa.table(
         [
@@ -289,7 +288,7 @@ def _report(
         unlabelled=coded.unlabelled,
         gallery=len(coded.gallery),
         classification=Classification(
-            confused=[(names[at // len(seen)], names[at % len(seen)], int(wrong.ravel()[at])) for at in most],
+            confused=[(coded.names[right], coded.names[taken], number) for right, taken, number in most],
             bins=calibration.bins,
             calibration_error=calibration.error,
         ),

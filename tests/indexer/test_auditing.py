@@ -14,7 +14,7 @@ from indexer.audit_page import audit_page
 from indexer.auditing import CONFLICT, FINDINGS_SCHEMA, FOREIGN, LEAK, WRONG, Audit, audit
 from indexer.calibrating import calibrate
 from indexer.catalogue import Catalogue
-from indexer.correcting import CORRECTION, apply_corrections, corrections_file, read_corrections
+from indexer.correcting import CORRECTION, apply_corrections, check_table, corrections_file, read_corrections
 from indexer.ingest import ingest
 from indexer.items import CORRECTED_FROM
 from indexer.labelling import label
@@ -168,6 +168,21 @@ def test_files_that_correct_nothing(text: str, said: str, tmp_path: Path) -> Non
         read_corrections(tmp_path / "file.csv")
     with pytest.raises(InputError, match="cannot read the corrections"):
         read_corrections(tmp_path / "nowhere.csv")
+
+
+def test_findings_are_written_over_nothing_that_somebody_filled(shop: Catalogue, tmp_path: Path) -> None:
+    path = tmp_path / "found.csv"
+    check_table(path)
+    path.write_bytes(corrections_file(audit(shop)))
+    check_table(path)  # nobody has filled it
+    path.write_text(path.read_text().replace(",,wrong label", ",Paint/Red,wrong label", 1))
+    with pytest.raises(InputError, match="holds corrections; give them back with --apply"):
+        check_table(path)
+    (tmp_path / "other.csv").write_bytes(b"\xff\xd8 a picture")
+    with pytest.raises(InputError, match="is there already and holds no findings"):
+        check_table(tmp_path / "other.csv")
+    with pytest.raises(InputError, match="there is no folder"):
+        check_table(tmp_path / "nowhere" / "found.csv")
 
 
 def test_an_unknown_item_changes_nothing(shop: Catalogue, planted: dict[str, str]) -> None:

@@ -14,6 +14,7 @@ from retrieval.classification import (
     calibration_error,
     confusion,
     knn_vote,
+    most_confused,
     precision_recall_f1,
     predict,
     top_k_accuracy,
@@ -57,6 +58,8 @@ def test_confusion_precision_recall_and_f1_agree_with_scikit_learn(case: tuple[n
     confused = confusion(predicted, true, classes)
     assert confused.dtype == np.int64
     np.testing.assert_array_equal(confused, confusion_matrix(true, predicted, labels=np.arange(classes)))
+    wrong = [(t, p, int(confused[t, p])) for t in range(classes) for p in range(classes) if t != p and confused[t, p]]
+    assert most_confused(predicted, true, 5) == sorted(wrong, key=lambda pair: -pair[2])[:5]
     got = precision_recall_f1(confused)
     *wanted, queries = precision_recall_fscore_support(true, predicted, labels=np.arange(classes), zero_division=0)
     np.testing.assert_allclose(got.by_class, np.transpose(wanted), rtol=0, atol=1e-9)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from indexer import labelling_cli
+from retrieval.labels import SOURCES
 from tests.conftest import draw_pictures
 from tests.webui.commands import TINY, Run, as_json
 
@@ -81,11 +83,11 @@ def test_an_audit_and_its_corrections(shelf: Path, tmp_path: Path, run: Run) -> 
     (tmp_path / "right.csv").write_text("id,correction\nPaint/Red/000.jpg,Paint/Rust\n")
     code, said, _ = run("audit", shelf, "--apply", tmp_path / "right.csv")
     assert code == 0
-    assert "1 labels corrected" in said or "1 label corrected" in said
+    assert "1 label corrected" in said
     assert as_json(run("info", shelf, "--json"))["labels"] == 5
     code, said, _ = run("audit", shelf)
     assert code == 0
-    assert "1 items are the only picture of their label" in said or "the only picture of its label" in said
+    assert "1 item is the only picture of its label" in said
 
 
 @pytest.mark.parametrize(
@@ -115,6 +117,20 @@ def test_what_cannot_be_asked(shelf: Path, run: Run, arguments: tuple[str, ...],
     assert code == 2
     assert said in told
     assert "Traceback" not in told
+
+
+def test_a_picture_that_cannot_be_read_is_told_before_anything_is_written(
+    shelf: Path, tmp_path: Path, run: Run
+) -> None:
+    (tmp_path / "bad.jpg").write_text("no picture")
+    code, _, told = run("label", shelf, tmp_path / "bad.jpg", *ON_CPU)
+    assert code == 2
+    assert "bad.jpg" in told.splitlines()[-1]
+    assert not (shelf / "calibration").exists()
+
+
+def test_the_words_for_sources_are_those_that_there_are() -> None:
+    assert labelling_cli.SOURCES == SOURCES
 
 
 def test_an_unlabelled_catalogue(tmp_path: Path, others: Path, weights: Path, run: Run) -> None:
