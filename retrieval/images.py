@@ -34,7 +34,7 @@ from retrieval.errors import ImageError
 from retrieval.formats import FORMATS, check_structure, png_exif, sniff, too_many_frames, webp_size
 from retrieval.jpeg import plain_pixels
 
-__all__ = ["DEFAULT_LIMITS", "FORMATS", "DecodedImage", "ImageLimits", "decode", "encode_jpeg", "measure", "thumbnail"]
+__all__ = ["DEFAULT_LIMITS", "FORMATS", "DecodedImage", "ImageLimits", "decode", "encode_jpeg", "measure", "metadata_bytes", "thumbnail"]
 
 # What its plugins log about a damaged file is in the reason; without a handler it would be printed as well.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -143,6 +143,18 @@ def measure(data: bytes, *, limits: ImageLimits = DEFAULT_LIMITS) -> tuple[int, 
     with _refusing(name), _open(name, data, limits) as image:
         width, height = image.size
         return (height, width) if _orientation(name, image, data) >= 5 else (width, height)
+
+
+def metadata_bytes(data: bytes, *, limits: ImageLimits = DEFAULT_LIMITS) -> int:
+    """Count the bytes of EXIF, XMP and the like that an image file carries, from its header.
+
+    Raises:
+        ImageError: as ``measure``.
+    """
+    name = _admit(data, limits)
+    with _refusing(name), _open(name, data, limits) as image:
+        blocks = [image.info.get(key) for key in ("exif", "xmp", "photoshop", "comment")]
+        return sum(len(block) for block in blocks if isinstance(block, bytes | str))
 
 
 def thumbnail(data: bytes, *, size: int = 256, limits: ImageLimits = DEFAULT_LIMITS) -> bytes:

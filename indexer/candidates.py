@@ -1,0 +1,289 @@
+"""Looking at pictures once: what is kept of each, and which others may be copies of it.
+
+Candidates come from the catalogue's own index, asked with the stored vector and with vectors of other views
+(``retrieval.views``), and from the layouts of what was looked at before. A similarity says little by itself: some
+pictures are near to everything. So it counts by how far it lies above what the view has with a background, a sample of
+the catalogue (score normalisation, as in the Image Similarity Challenge: Douze et al., arXiv 2106.09672).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from indexer.catalogue import Catalogue
+from indexer.embeds import Embeds
+from indexer.fingerprints import Fingerprints, pack
+from indexer.pipeline import SAMPLE
+from retrieval.errors import ImageError
+from retrieval.images import decode, metadata_bytes
+from retrieval.local_features import LocalFeatures, describe, opencv
+from retrieval.neighbours import top_k
+from retrieval.sources import ImageSource
+from retrieval.views import EFFORTS, dihedral, layout
+
+BLOCK: Final = 128
+"""Pictures a block: what is done again, at most, after a run was stopped, and twice as many are in memory."""
+NEAREST: Final = 5
+"""Neighbours a view."""
+LAYOUTS: Final = 5
+"""Neighbours by layout, of all eight ways to turn and mirror it."""
+CANDIDATES: Final = 12
+"""Pictures of the neighbours of all views that are compared."""
+BACKGROUND: Final = 1000
+FOREMOST: Final = 10
+"""Pictures of the background, the nearest, whose mean similarity a view's are measured by."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A picture that was looked at.
+
+    Attributes:
+        sha256: of its bytes, 32 bytes.
+        features: its local features; None where it could not be read.
+        views: other views of it, prepared for the embedder.
+        row: as of ``FINGERPRINTS_SCHEMA``, without candidates.
+    """
+
+    sha256: bytes
+    features: LocalFeatures | None
+    views: Sequence[np.ndarray]
+    row: dict[str, Any]
+
+
+def look(data: bytes | ImageError, sha256: bytes, embedder: Embeds, effort: str) -> Seen:
+    """Look at one picture; may be called from many threads.
+
+    Args:
+        data: its bytes, or why there are none.
+        sha256: what they should be.
+        embedder: prepares the views.
+        effort: of ``EFFORTS``.
+    """
+    try:
+        if isinstance(data, ImageError):
+            raise data
+        if hashlib.sha256(data).digest() != sha256:
+            raise ImageError("has changed since it was indexed; index its source again")
+        decoded = decode(data)
+        metadata = metadata_bytes(data)
+    except ImageError as error:
+        return Seen(sha256, None, (), {"sha256": sha256, "reason": str(error)})
+    seen = look_at_pixels(decoded.pixels, sha256, embedder, effort)
+    seen.row.update(bytes=len(data), format=decoded.format, metadata=metadata)
+    return seen
+
+
+def look_at_pixels(pixels: np.ndarray, sha256: bytes, embedder: Embeds, effort: str) -> Seen:
+    """Look at one picture that has been decoded: (height, width, 3) uint8; otherwise as ``look``."""
+    features = describe(pixels)
+    cv2 = opencv()
+    grey = cv2.cvtColor(features.picture, cv2.COLOR_RGB2GRAY)
+    row = {
+        "sha256": sha256,
+        "reason": None,
+        "pixels": hashlib.sha256(repr(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).digest(),
+        # Of a picture that was made larger the same Laplacian is less sharp.
+        "sharpness": float(np.square(cv2.Laplacian(grey, cv2.CV_32F)).mean()) / max(1.0, features.zoom) ** 2,
+        "layout": layout(features.picture).astype("<f2").tobytes(),
+        **pack(features),
+    }
+    views = [embedder.prepare(np.ascontiguousarray(view(pixels))) for view in EFFORTS[effort]]
+    return Seen(sha256, features, views, row)
+
+
+class Finder:
+    """Finds candidates in a catalogue for pictures that were looked at.
+
+    Args:
+        catalogue: to find them in; stays at the version it has.
+        fingerprints: of what was looked at; grows meanwhile.
+        seed: of the background.
+    """
+
+    def __init__(self, catalogue: Catalogue, fingerprints: Fingerprints, *, seed: int = 0) -> None:
+        items, self._index = catalogue.snapshot()
+        digests = items.column("sha256").to_pylist()
+        rows = items.column("row").to_numpy()
+        first = {sha256: place for place, sha256 in reversed(list(enumerate(digests)))}
+        self._of_row = dict(zip(rows.tolist(), digests, strict=True))
+        # Of equal bytes one is enough, or a hundred copies of one file would be all the neighbours there are.
+        self._allowed = None if len(first) == len(digests) else np.sort(rows[list(first.values())])
+        some = np.random.default_rng(seed).permutation(len(digests))[:BACKGROUND]
+        vectors, present = catalogue.vectors.read(pa.array([digests[at] for at in some.tolist()], pa.binary()))
+        self._background = vectors[present].astype(np.float32)
+        self._layouts = _Layouts(fingerprints)
+
+    def find(
+        self, seen: Sequence[Seen], stored: np.ndarray, embedder: Embeds, *, remember: bool = True
+    ) -> list[dict[bytes, float]]:
+        """Find candidates for pictures, their own bytes left out.
+
+        Args:
+            seen: n pictures; those that could not be read have none.
+            stored: (n, dim) vectors of the pictures as they are.
+            embedder: of the catalogue.
+            remember: whether they are candidates, by their layout, of what comes later and of each other.
+
+        Returns:
+            SHA-256 of the candidates of each, the likeliest first, with the cosine of the vectors of both pictures as
+            they are; NaN where only another view or the layout found it.
+        """
+        views = [view for one in seen for view in one.views]
+        embedded = embedder.embed(views, prepared=True) if views else np.zeros((0, stored.shape[1]), np.float32)
+        queries = np.concatenate([stored.astype(np.float32), embedded])
+        owner = np.concatenate([np.arange(len(seen)), np.repeat(np.arange(len(seen)), [len(one.views) for one in seen])])
+        rows, similarity = self._index.search(queries, NEAREST + 1, self._allowed)
+        margin = similarity - self._usual(queries)[:, None]
+        likeliest: list[dict[bytes, float]] = [{} for _ in seen]
+        cosine: list[dict[bytes, float]] = [{} for _ in seen]
+        for query, at in enumerate(owner.tolist()):
+            for row, value, above in zip(rows[query].tolist(), similarity[query].tolist(), margin[query].tolist(), strict=True):
+                if row >= 0 and (other := self._of_row[row]) != seen[at].sha256:
+                    likeliest[at][other] = max(above, likeliest[at].get(other, -np.inf))
+                    if query < len(seen):
+                        cosine[at][other] = value
+        alike = self._layouts.nearest(seen, remember=remember)
+        candidates = []
+        for at, one in enumerate(seen):
+            best = sorted(likeliest[at].items(), key=lambda of: (-of[1], of[0]))[:CANDIDATES]
+            every = [] if one.features is None else dict.fromkeys([other for other, _ in best] + alike[at])
+            candidates.append({other: cosine[at].get(other, np.nan) for other in every})
+        return candidates
+
+    def _usual(self, queries: np.ndarray) -> np.ndarray:
+        """Mean similarity with the nearest of the background: (n,) float32."""
+        if not len(self._background):
+            return np.zeros(len(queries), np.float32)
+        foremost = min(FOREMOST, len(self._background))
+        similarity = queries @ self._background.T
+        nearest: np.ndarray = np.partition(similarity, -foremost, axis=1)[:, -foremost:].mean(axis=1)
+        return nearest
+
+
+class _Layouts:
+    """The layouts of everything that was looked at."""
+
+    def __init__(self, fingerprints: Fingerprints) -> None:
+        known = fingerprints.columns(["sha256", "layout"]).filter(pc.field("layout").is_valid())
+        self._keys: list[bytes] = known.column("sha256").to_pylist()
+        parts = [np.frombuffer(value, "<f2") for value in known.column("layout").to_pylist()]
+        self._parts = [np.stack(parts)] if parts else []
+
+    def nearest(self, seen: Sequence[Seen], *, remember: bool) -> list[list[bytes]]:
+        """Find the nearest of each among all that were seen before and, if they are to be remembered, now."""
+        places = [at for at, one in enumerate(seen) if one.features is not None]
+        found: list[list[bytes]] = [[] for _ in seen]
+        if not places:
+            return found
+        now = np.stack([np.frombuffer(seen[at].row["layout"], "<f2") for at in places])
+        if remember:
+            self._keys += [seen[at].sha256 for at in places]
+            self._parts = [np.concatenate([*self._parts, now])]
+        if not self._parts:
+            return found
+        (gallery,) = self._parts
+        grid = int(np.sqrt(now.shape[1]))
+        turned = np.ascontiguousarray(dihedral(now.reshape(-1, grid, grid).astype(np.float32))).reshape(-1, now.shape[1])
+        ids, similarity = top_k(turned, gallery, LAYOUTS + 1)
+        for number, at in enumerate(places):
+            best = [
+                (float(similarity[way, slot]), self._keys[ids[way, slot]])
+                for way in range(number, len(turned), len(places))
+                for slot in range(ids.shape[1])
+                if ids[way, slot] >= 0 and similarity[way, slot] > 0
+            ]
+            others = dict.fromkeys(key for _, key in sorted(best, reverse=True) if key != seen[at].sha256)
+            found[at] = list(others)[:LAYOUTS]
+        return found
+
+
+def look_at_items(
+    catalogue: Catalogue,
+    fingerprints: Fingerprints,
+    *,
+    effort: str,
+    pool: ThreadPoolExecutor,
+    progress: Callable[[int], object],
+    notice: Callable[[str], object],
+) -> None:
+    """Look at every item of a catalogue that was not looked at yet, block by block.
+
+    Args:
+        catalogue: stays at the version it has.
+        fingerprints: where blocks are added.
+        effort: of ``EFFORTS``.
+        pool: reads and decodes.
+        progress: told how many more are done.
+        notice: told what takes long before the first picture is embedded.
+
+    Raises:
+        CatalogueError: the disk is full or cannot be written.
+    """
+    todo = new_items(catalogue, fingerprints)
+    finder = Finder(catalogue, fingerprints)
+    embedder = catalogue.embedder()
+    tuned = False
+    for seen in _blocks(todo, embedder, effort, pool):
+        sample = [view for one in seen for view in one.views]
+        if sample and not tuned:
+            embedder.tune(sample[:SAMPLE], expected=max(len(sample), todo.num_rows * len(EFFORTS[effort])), notice=notice)
+            tuned = True
+        keys = pa.array([one.sha256 for one in seen], pa.binary())
+        stored, present = catalogue.vectors.read(keys)
+        for one, there in zip(seen, present.tolist(), strict=True):
+            if not there and one.row["reason"] is None:
+                one.row["reason"] = "has no vector; index its source again"
+        found = finder.find(seen, stored, embedder)
+        rows = []
+        for one, candidates in zip(seen, found, strict=True):
+            similarities = np.array(list(candidates.values()), "<f4").tobytes()
+            rows.append(one.row | {"candidates": b"".join(candidates), "similarities": similarities})
+        fingerprints.add(rows)
+        progress(len(seen))
+
+
+def new_items(catalogue: Catalogue, fingerprints: Fingerprints) -> pa.Table:
+    """The items whose bytes were not looked at yet, the first of each; in ascending row."""
+    items = catalogue.items(["uri", "source", "sha256"])
+    wanted, met = [], set[bytes]()
+    for place, sha256 in enumerate(items.column("sha256").to_pylist()):
+        if sha256 not in met and sha256 not in fingerprints:
+            wanted.append(place)
+        met.add(sha256)
+    return items.take(pa.array(wanted, pa.int64()))
+
+
+def _blocks(todo: pa.Table, embedder: Embeds, effort: str, pool: ThreadPoolExecutor) -> Iterator[list[Seen]]:
+    """Look at blocks of pictures, the next one while this one is embedded."""
+
+    def begin(rows: list[dict[str, Any]]) -> list[Future[Seen]]:
+        begun = []
+        for folder, some in groupby(rows, key=lambda row: row["source"]):
+            of_folder = list(some)
+            with ImageSource(Path(folder)) as source:
+                for row, data in zip(of_folder, source.read_many(row["uri"] for row in of_folder), strict=True):
+                    begun.append(pool.submit(look, data, row["sha256"], embedder, effort))
+        return begun
+
+    begun: list[Future[Seen]] = []
+    try:
+        for start in range(0, todo.num_rows, BLOCK):
+            before, begun = begun, begin(todo.slice(start, BLOCK).to_pylist())
+            if before:
+                yield [future.result() for future in before]
+        if begun:
+            yield [future.result() for future in begun]
+    finally:
+        for future in begun:
+            future.cancel()

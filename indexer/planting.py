@@ -1,0 +1,212 @@
+"""How sure the duplicate finder is in this catalogue: copies of its own pictures are planted, and looked for.
+
+Nothing is written to the catalogue: a planted copy is looked at and compared as an item would be, its candidates come
+from the catalogue, and of those one is the original.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from threadpoolctl import threadpool_limits
+
+from indexer.candidates import BLOCK, Finder, Seen, look_at_pixels
+from indexer.catalogue import Catalogue
+from indexer.embeds import Embeds
+from indexer.fingerprints import Fingerprints, unpack
+from retrieval.copies import overlay
+from retrieval.edits import EDITS, STRENGTHS, edited
+from retrieval.errors import ImageError, InputError
+from retrieval.images import decode, encode_jpeg
+from retrieval.local_features import LocalFeatures
+from retrieval.sources import ImageSource
+from retrieval.threshold import FLOOR, Evidence
+
+PLANTED: Final = 400
+"""Copies that are planted, as far as there are pictures: of each at most ``EACH``."""
+EACH: Final = 8
+PAIRS: Final = 0.25
+"""Share of them that are edited twice."""
+CERTAIN: Final = 0.9
+"""Agreement with the original from which another picture of the catalogue may itself be a copy of it: pairs with it are
+neither right nor wrong."""
+QUALITY: Final = 88
+SMALLEST: Final = 16
+"""Shorter side, in pixels, of pictures that are copied."""
+
+PLANTED_SCHEMA: Final = pa.schema(
+    [
+        # SHA-256 of the original
+        pa.field("original", pa.binary(), nullable=False),
+        # names of ``EDITS`` joined with "+", and how strong
+        pa.field("edit", pa.string(), nullable=False),
+        pa.field("strength", pa.int8(), nullable=False),
+        # SHA-256 of the picture that the planted copy was compared with; null in a row that stands for the plant itself
+        pa.field("other", pa.binary()),
+        pa.field("agreement", pa.float64(), nullable=False),
+        # agreement of the original with that picture; 1 where it is the original, or of the same pixels
+        pa.field("original_agreement", pa.float64(), nullable=False),
+    ]
+)
+"""A planted copy and a picture of the catalogue a row."""
+
+
+def plant(
+    catalogue: Catalogue,
+    fingerprints: Fingerprints,
+    *,
+    effort: str,
+    pool: ThreadPoolExecutor,
+    seed: int = 0,
+    progress: Callable[[int, int], object] = lambda done, total: None,
+    notice: Callable[[str], object] = lambda _: None,
+) -> pa.Table:
+    """Plant copies, look for them, and compare what is found.
+
+    Args:
+        catalogue: whose pictures are copied; stays at the version it has.
+        fingerprints: of all of its pictures.
+        effort: of ``EFFORTS``.
+        pool: where it is done.
+        seed: which pictures, and which edits.
+        progress: told copies done and all of them.
+        notice: told what takes long before the first picture is embedded.
+
+    Returns:
+        ``PLANTED_SCHEMA``.
+
+    Raises:
+        InputError: there is no picture to copy.
+    """
+    originals = _originals(catalogue, fingerprints, seed)
+    if not originals:
+        raise InputError(f"{catalogue.path} has no picture that could be copied to find out how sure the finder is")
+    jobs = _jobs(len(originals), seed)
+    finder, embedder = Finder(catalogue, fingerprints, seed=seed), catalogue.embedder()
+    pixels = dict(zip(*(fingerprints.columns(["sha256", "pixels"]).column(at).to_pylist() for at in (0, 1)), strict=True))
+
+    def judge(made: tuple[_Job, _Planted], found: Sequence[bytes]) -> list[dict[str, Any]]:
+        job, one = made
+        original = originals[job.original]["sha256"]
+        row = {"original": original, "edit": job.edit, "strength": job.strength}
+        rows = [row | {"other": None, "agreement": 0.0, "original_agreement": 0.0}]
+        for other in found:
+            agreement = _agreement(one.seen.features, fingerprints.features(other))
+            alike = other == original or pixels[other] == pixels[original]
+            if alike or agreement < FLOOR:
+                beside = float(alike)
+            else:
+                beside = _agreement(fingerprints.features(original), fingerprints.features(other))
+            rows.append(row | {"other": other, "agreement": agreement, "original_agreement": beside})
+        return rows
+
+    rows: list[dict[str, Any]] = []
+    with threadpool_limits(1, user_api="blas"):
+        for start in range(0, len(jobs), BLOCK):
+            some = jobs[start : start + BLOCK]
+            planted = pool.map(lambda job: _planted(originals[job.original], job, embedder, effort), some)
+            made = [(job, one) for job, one in zip(some, planted, strict=True) if one is not None]
+            if made:
+                if not rows:
+                    sample = [one.whole for _, one in made]
+                    embedder.tune(sample, expected=len(jobs) * (1 + len(made[0][1].seen.views)), notice=notice)
+                stored = embedder.embed([one.whole for _, one in made], prepared=True)
+                found = finder.find([one.seen for _, one in made], stored, embedder, remember=False)
+                for of_one in pool.map(judge, made, found):
+                    rows += of_one
+            progress(min(start + BLOCK, len(jobs)), len(jobs))
+    return pa.Table.from_pylist(rows, schema=PLANTED_SCHEMA)
+
+
+def evidence_of(planted: pa.Table, judged: Iterable[tuple[float, bool]] = ()) -> Evidence:
+    """What is known of pairs: from planted copies, and from pairs that somebody has judged.
+
+    Args:
+        planted: ``PLANTED_SCHEMA``.
+        judged: agreement of each, and whether it is a copy.
+    """
+    rows = planted.to_pylist()
+    compared = [row for row in rows if row["other"] is not None]
+    told = [row for row in compared if row["original_agreement"] < CERTAIN or row["original_agreement"] == 1.0]
+    said = list(judged)
+    return Evidence(
+        agreement=np.array([row["agreement"] for row in told] + [agreement for agreement, _ in said], np.float64),
+        right=np.array([row["original_agreement"] == 1.0 for row in told] + [copy for _, copy in said], bool),
+        planted=len(rows) - len(compared),
+        judged=len(said),
+        ambiguous=sum(1 for row in compared if CERTAIN <= row["original_agreement"] < 1.0),
+    )
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A copy to plant: place of the original, names of the edits, their strength, and the number that draws the rest."""
+
+    original: int
+    edit: str
+    strength: int
+    number: int
+
+
+@dataclass(frozen=True)
+class _Planted:
+    """A planted copy, and the picture as it is, prepared for the embedder."""
+
+    seen: Seen
+    whole: np.ndarray
+
+
+def _jobs(originals: int, seed: int) -> list[_Job]:
+    rng = np.random.default_rng((seed, 1))
+    names, jobs = list(EDITS), []
+    for number in range(min(PLANTED, EACH * originals)):
+        twice = rng.random() < PAIRS
+        edit = "+".join(rng.choice(names, 2 if twice else 1, replace=False).tolist())
+        # Two strong edits can leave less than half of a picture.
+        strength = int(rng.choice(STRENGTHS[:2] if twice else STRENGTHS))
+        jobs.append(_Job(number % originals, edit, strength, number))
+    return jobs
+
+
+def _originals(catalogue: Catalogue, fingerprints: Fingerprints, seed: int) -> list[dict[str, Any]]:
+    """Items to copy, of different bytes, that can be read: uri, source, sha256."""
+    items = catalogue.items(["uri", "source", "sha256"])
+    digests = items.column("sha256").to_pylist()
+    chosen, met = [], set[bytes]()
+    for at in np.random.default_rng((seed, 0)).permutation(len(digests)).tolist():
+        readable = digests[at] in fingerprints and fingerprints.row(digests[at], ["reason"])["reason"] is None
+        if readable and digests[at] not in met:
+            chosen.append(at)
+            met.add(digests[at])
+        if len(chosen) == PLANTED:
+            break
+    return list(items.take(pa.array(chosen, pa.int64())).to_pylist())
+
+
+def _planted(original: dict[str, Any], job: _Job, embedder: Embeds, effort: str) -> _Planted | None:
+    """Make a planted copy and look at it; None where the original is gone or too small to edit."""
+    try:
+        with ImageSource(Path(original["source"])) as source:
+            pixels = decode(source.read(original["uri"])).pixels
+        if min(pixels.shape[:2]) < SMALLEST:
+            return None
+        rng = np.random.default_rng((job.number, job.strength))
+        data = encode_jpeg(edited(pixels, job.edit, job.strength, rng), quality=QUALITY)
+        copy = decode(data).pixels
+    except ImageError:
+        return None
+    seen = look_at_pixels(copy, hashlib.sha256(data).digest(), embedder, effort)
+    # Compared as items are, after what keeping them costs.
+    return _Planted(replace(seen, features=unpack(seen.row)), embedder.prepare(copy))
+
+
+def _agreement(a: LocalFeatures | None, b: LocalFeatures | None) -> float:
+    found = None if a is None or b is None else overlay(a, b)
+    return 0.0 if found is None else found.agreement

@@ -1,0 +1,303 @@
+"""Whether one picture was made from another, and how: the two laid over each other, and compared place by place.
+
+A copy is the same photograph: turned, mirrored, cut, scaled, recoloured, framed or written on, what is left of it lies
+over the original to within a pixel and has its light and dark in the same places. Another photograph of the same thing
+lies over it only nearly: the camera has moved, and near things before far ones. That is what is measured here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+
+from retrieval.local_features import LocalFeatures, correspond, opencv
+
+LEAST_MATCHES: Final = 6
+"""Correspondences below which nothing is fitted."""
+WITHIN: Final = 3.0
+"""Pixels of the compared pictures within which a correspondence supports a fit."""
+EXACT, NEAR = 1.2, 10.0
+"""Pixels within which a correspondence of a copy lies, and within which it says anything about how exactly."""
+STRETCHED: Final = 3.0
+"""Widest ratio of the two scales of a fit."""
+SCALES: Final = (0.1, 10.0)
+WINDOW: Final = 7
+"""Side, in pixels, of the windows that are compared."""
+NOISE: Final = 30.0
+"""Variance, of grey levels, that is nothing but noise."""
+TEXTURE: Final = 4.0
+"""Deviation of grey levels from which a window shows anything; windows count by it, up to ``STRONG``."""
+STRONG: Final = 20.0
+LEAST_TEXTURE: Final = 40
+"""Windows below which too little is seen to say anything."""
+HOPELESS: Final = 0.3
+"""Agreement of light and dark below which colours are not looked at."""
+ALIKE, FOREIGN = 12.0, 60.0
+"""Levels of colour, beside one change of colours for all of the picture, up to which a window has the same colour, and
+from which it has another."""
+SAMPLED: Final = 2000  # pixels that it is fitted to
+ROUNDS: Final = 3  # of fitting the change of colours, each on what the one before explained
+GAINS: Final = (0.3, 3.0)
+WHOLE: Final = 0.96
+"""Share of a picture from which on all of it is shown."""
+FEW: Final = 4
+MANY: Final = 0.3
+"""Share of pixels beside the ``FEW`` commonest colours below which what is around a picture is a frame or a page."""
+SCALED: Final = 0.03
+RECOLOURED: Final = 10.0
+"""Levels of mean change from which colours were changed; strong compression stays below."""
+WRITTEN_ON: Final = 0.8
+SATURATIONS: Final = (0.0, 0.4, 0.7, 1.0, 1.4, 2.0)
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """One picture laid over another.
+
+    Attributes:
+        agreement: in [0, 1]: how much the two agree where they overlap, times how exactly they lie over each other.
+            A copy has nearly 1, another photograph of the same scene seldom 0.7.
+        matches: local features that lie over each other.
+        transform: (2, 3) float64, from pixels of the first picture to pixels of the second, x and y, both as large as
+            the originals are.
+        covered: share of the first and share of the second picture that the other one shows, in [0, 1].
+        colour: mean change of colour where they overlap, in levels of 0 to 255.
+        beyond: of the first and of the second picture the share of what the other one does not show that has none of
+            its four commonest colours, in [0, 1]: a cut leaves photograph behind, a frame or a page has few colours.
+    """
+
+    agreement: float
+    matches: int
+    transform: np.ndarray
+    covered: tuple[float, float]
+    colour: float
+    beyond: tuple[float, float]
+
+    @classmethod
+    def none(cls) -> Overlay:
+        """Of two pictures that have nothing in common."""
+        return cls(0.0, 0, np.eye(3)[:2], (0.0, 0.0), 0.0, (0.0, 0.0))
+
+    @classmethod
+    def same(cls) -> Overlay:
+        """Of two pictures of the same pixels."""
+        return cls(1.0, 0, np.eye(3)[:2], (1.0, 1.0), 0.0, (0.0, 0.0))
+
+    def swapped(self) -> Overlay:
+        """The same with the second picture first."""
+        back = np.linalg.inv(np.vstack([self.transform, [0, 0, 1]]))[:2]
+        return replace(self, transform=back, covered=self.covered[::-1], beyond=self.beyond[::-1])
+
+
+def overlay(a: LocalFeatures, b: LocalFeatures) -> Overlay | None:
+    """Lay one picture over another, if local features say how.
+
+    May be called from many threads.
+
+    Args:
+        a: the first, as ``describe`` gives it.
+        b: the second.
+
+    Returns:
+        None where they have too little in common.
+    """
+    cv2 = opencv()
+    in_a, in_b = correspond(a, b)
+    if len(in_a) < LEAST_MATCHES:
+        return None
+    from_a, to_b = a.points[in_a], b.points[in_b]
+    fit, _ = cv2.estimateAffine2D(
+        from_a, to_b, method=cv2.RANSAC, ransacReprojThreshold=WITHIN, maxIters=1000, confidence=0.99
+    )
+    if fit is None or not np.isfinite(fit).all():
+        return None
+    large, small = np.linalg.svd(fit[:, :2], compute_uv=False)
+    scale = float(np.sqrt(large * small))
+    if not SCALES[0] < scale < SCALES[1] or large > STRETCHED * small:
+        return None
+    # In pixels of whichever of the two is drawn larger, and no finer than the coarser of the originals.
+    off = np.linalg.norm(from_a @ fit[:, :2].T + fit[:, 2] - to_b, axis=1) / max(1.0, scale)
+    exact = EXACT * max(1.0, 0.6 * max(a.zoom, b.zoom / scale))
+    matches = int((off < exact).sum())
+    if matches < LEAST_MATCHES:
+        return None
+    rigid = matches / int((off < max(NEAR, 2 * exact)).sum())
+    laid = _Laid.of(cv2, a, b, fit)
+    agreement, colour = laid.agreement(cv2)
+    transform = _scaling(1 / b.zoom, 1 / b.zoom) @ np.vstack([fit, [0, 0, 1]]) @ _scaling(a.zoom, a.zoom)
+    beyond = (0.0, 0.0)
+    if rigid * agreement >= HOPELESS:
+        back = np.asarray(cv2.invertAffineTransform(fit))
+        beyond = _beyond(cv2, a.picture, b.picture, back), _beyond(cv2, b.picture, a.picture, fit)
+    return Overlay(rigid * agreement, matches, transform[:2], laid.covered, colour, beyond)
+
+
+def framed(covered: float, beyond: float) -> bool:
+    """Whether a picture seems to have a frame or a page around what the other one shows, by ``Overlay``'s numbers."""
+    return covered < WHOLE and beyond < MANY
+
+
+def how_made(found: Overlay, size: tuple[int, int]) -> str:
+    """Say how the second picture was made from the first.
+
+    Args:
+        found: of the two.
+        size: width and height of the first, pixels.
+
+    Returns:
+        Such as "mirrored, turned by 90°, cut to 62 %, recoloured"; "saved anew" where nothing else is seen.
+    """
+    linear = found.transform[:, :2]
+    said = []
+    if np.linalg.det(linear) < 0:
+        said.append("mirrored")
+        linear = linear * (-1, 1)
+    degrees = float(np.degrees(np.arctan2(linear[1, 0] - linear[0, 1], linear[0, 0] + linear[1, 1])))
+    if abs(degrees) >= 1:
+        said.append(f"turned by {round(degrees) % 360}°")  # clockwise, as y goes down
+    if framed(found.covered[0], found.beyond[0]):
+        said.append("without the frame or page around it")
+    elif found.covered[0] < WHOLE:
+        said.append(f"cut to {found.covered[0]:.0%}".replace("%", " %"))
+    if framed(found.covered[1], found.beyond[1]):
+        said.append("with a frame or a page around it")
+    elif found.covered[1] < WHOLE:
+        said.append("with more around it")
+    large, small = np.linalg.svd(linear, compute_uv=False)
+    if large > (1 + SCALED) * small:
+        said.append("stretched")
+    scale = float(np.sqrt(large * small))
+    if abs(scale - 1) > SCALED and max(size) * abs(scale - 1) > 2:
+        said.append(f"scaled to {scale:.0%}".replace("%", " %"))
+    if found.colour > RECOLOURED:
+        said.append("recoloured")
+    if found.agreement < WRITTEN_ON and found.colour <= RECOLOURED:
+        said.append("written on or much compressed")
+    return ", ".join(said) or "saved anew"
+
+
+def _beyond(cv2: Any, picture: np.ndarray, other: np.ndarray, transform: np.ndarray) -> float:
+    """Share of many colours in what ``other`` does not show of a picture; ``transform`` leads from it to ``picture``."""
+    size = picture.shape[1], picture.shape[0]
+    mask = np.full(other.shape[:2], 255, np.uint8)
+    shown = cv2.warpAffine(mask, transform, size, flags=cv2.INTER_NEAREST)
+    outside = cv2.dilate(shown, np.ones((WINDOW, WINDOW), np.uint8)) == 0
+    if int(outside.sum()) < LEAST_TEXTURE:
+        return 0.0
+    cells = (picture[outside] >> 5).astype(np.int64) @ np.array([64, 8, 1])
+    counts = np.sort(np.bincount(cells))[::-1]
+    return float(1 - counts[:FEW].sum() / counts.sum())
+
+
+@dataclass(frozen=True)
+class _Laid:
+    """Both pictures in one frame: (height, width, 3) float32 each, and where both are: (height, width) uint8."""
+
+    first: np.ndarray
+    second: np.ndarray
+    both: np.ndarray
+    covered: tuple[float, float]
+
+    @classmethod
+    def of(cls, cv2: Any, a: LocalFeatures, b: LocalFeatures, fit: np.ndarray) -> _Laid:
+        """Draw ``a`` over ``b``, no finer than either was taken, and moved to where the grey levels fit best."""
+        scale = float(np.sqrt(abs(np.linalg.det(fit[:, :2]))))
+        # Pixels of the frame for one of b: at most one, one of a, and one of either original.
+        fine = min(1.0, scale, 1 / b.zoom, scale / a.zoom)
+        second, of_b = _smaller(cv2, b.picture, fine)
+        first, of_a = _smaller(cv2, a.picture, min(1.0, fine * scale))
+        whole = _scaling(*of_b) @ np.vstack([fit, [0, 0, 1]]) @ _scaling(1 / of_a[0], 1 / of_a[1])
+        size = second.shape[1], second.shape[0]
+        mask = np.full(first.shape[:2], 255, np.uint8)
+        moved = whole[:2]
+        over = cv2.warpAffine(mask, moved, size, flags=cv2.INTER_NEAREST)
+        drawn = cv2.warpAffine(first, moved, size, flags=cv2.INTER_LINEAR)
+        inter = float((over > 0).sum())
+        area = abs(np.linalg.det(moved[:, :2])) * mask.size
+        covered = float(min(1.0, inter / max(area, 1.0))), float(inter / over.size)
+        return cls(drawn.astype(np.float32), second.astype(np.float32), over, covered)
+
+    def agreement(self, cv2: Any) -> tuple[float, float]:
+        """How much they agree, in [0, 1], and the mean change of colour in levels."""
+
+        def mean(values: np.ndarray) -> np.ndarray:
+            return np.asarray(cv2.boxFilter(values, -1, (WINDOW, WINDOW), borderType=cv2.BORDER_REFLECT))
+
+        one, other = self.first.mean(axis=2), self.second.mean(axis=2)
+        middle, centre = mean(one), mean(other)
+        spread = np.maximum(mean(one * one) - middle * middle, 0)
+        width = np.maximum(mean(other * other) - centre * centre, 0)
+        likeness = (mean(one * other) - middle * centre) / np.sqrt(spread * width + NOISE)
+        kernel = np.ones((WINDOW, WINDOW), np.uint8)
+        within = cv2.erode(self.both, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
+        strength = np.sqrt(np.maximum(spread, width))
+        seen = within & (strength > TEXTURE)
+        if int(seen.sum()) < LEAST_TEXTURE:
+            return 0.0, 0.0
+        weights = np.minimum(strength[seen], STRONG)
+        change = float(np.abs(self.first - self.second)[within].mean())
+        rough = float((weights * np.maximum(likeness[seen], 0)).sum() / weights.sum())
+        if rough < HOPELESS:
+            return rough, change
+        left = mean(_left_over(self.first, self.second, within))[seen]
+        values = np.maximum(likeness[seen], 0) * np.clip((FOREIGN - left) / (FOREIGN - ALIKE), 0, 1)
+        return float((weights * values).sum() / weights.sum()), change
+
+
+def _left_over(first: np.ndarray, second: np.ndarray, within: np.ndarray) -> np.ndarray:
+    """What one change of colours for all of the picture does not explain: (height, width) float32, levels.
+
+    The change is a saturation, a gain of each channel and one shift of all: exposure, contrast and white balance, and
+    black and white. Where a product is shown in another colour on the same ground, no such change explains both. It is
+    fitted on what it explains, so that what was stuck on the picture has no say.
+    """
+    step = max(1, int(within.sum()) // SAMPLED)
+    a, b = first[within][::step], second[within][::step]  # (n, 3)
+    some = np.ones(len(a), bool)
+    for _ in range(ROUNDS):
+        saturation, gains, shift = _change(a[some], b[some])
+        off = np.abs(_saturated(a, saturation) * gains + shift - b).max(axis=1)
+        some = off <= max(ALIKE, float(np.quantile(off, 0.6)))
+    left: np.ndarray = np.abs(_saturated(first, saturation) * gains + shift - second).max(axis=2).astype(np.float32)
+    return left
+
+
+def _change(a: np.ndarray, b: np.ndarray) -> tuple[float, np.ndarray, float]:
+    """Saturation, gains (3,) and shift that bring the colours (n, 3) of ``a`` nearest to those of ``b``."""
+    found = []
+    for saturation in SATURATIONS:
+        mixed = _saturated(a, saturation)
+        normal = np.zeros((4, 4))  # of the least squares: three gains, one shift
+        normal[range(3), range(3)] = (mixed**2).mean(axis=0) + 1.0
+        normal[3, :3] = normal[:3, 3] = mixed.mean(axis=0)
+        normal[3, 3] = 3.0
+        answer = np.linalg.solve(normal, np.append((mixed * b).mean(axis=0), b.mean(axis=0).sum()))
+        gains = np.clip(answer[:3], *GAINS)
+        shift = float((b - mixed * gains).mean())
+        found.append((float(np.abs(mixed * gains + shift - b).mean()), saturation, gains, shift))
+    _, saturation, gains, shift = min(found, key=lambda one: one[0])
+    return saturation, gains, shift
+
+
+def _saturated(colours: np.ndarray, saturation: float) -> np.ndarray:
+    """Move colours (..., 3) away from their grey, or towards it below 1."""
+    grey = colours.mean(axis=-1, keepdims=True)
+    moved: np.ndarray = grey + saturation * (colours - grey)
+    return moved
+
+
+def _scaling(x: float, y: float) -> np.ndarray:
+    """The change of coordinates when a picture is scaled: (3, 3). Pixels are squares, and a coordinate their middle."""
+    return np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
+
+
+def _smaller(cv2: Any, picture: np.ndarray, scale: float) -> tuple[np.ndarray, tuple[float, float]]:
+    """Bring a picture to a share of its size; also what that came to in width and height, after rounding."""
+    height, width = picture.shape[:2]
+    size = max(WINDOW, round(width * scale)), max(WINDOW, round(height * scale))
+    if size == (width, height):
+        return picture, (1.0, 1.0)
+    drawn = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    return drawn, (size[0] / width, size[1] / height)

@@ -1,0 +1,108 @@
+"""From which agreement on a pair is called a copy, so that as many of those called so are copies as somebody wants."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from retrieval.errors import InputError
+from retrieval.uncertainty import interval_of_share
+
+FLOOR: Final = 0.5
+"""Agreement below which nothing is called a copy, whatever was wanted: less than half of what is seen is the same."""
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Where the line is, and what is known of it.
+
+    Attributes:
+        wanted: share of right ones among those called copies that was asked for, in (0, 1).
+        agreement: pairs from this one on are called copies, in [0, 1].
+        precision: share of right ones among the pairs known to be right or wrong from there on; 1 where there is none.
+        low: lower end of its 95 % interval (Wilson); 0 where there is none.
+        high: upper end.
+        recall: share of the planted copies that are found and called so.
+        planted: copies that were planted.
+        judged: pairs that somebody has judged.
+        ambiguous: pairs that were left out, since they may be copies that nobody planted.
+        reached: whether the wanted precision is reached; if not, the line is where it is highest.
+    """
+
+    wanted: float
+    agreement: float
+    precision: float
+    low: float
+    high: float
+    recall: float
+    planted: int
+    judged: int
+    ambiguous: int
+    reached: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Pairs of which it is known whether they are copies.
+
+    Attributes:
+        agreement: (m,) float64 in [0, 1].
+        right: (m,) bool.
+        planted: copies that were planted; those that no pair was found of are in neither array.
+        judged: how many of the pairs, the last ones, somebody has judged; the others are of planted copies.
+        ambiguous: pairs that were left out.
+    """
+
+    agreement: np.ndarray
+    right: np.ndarray
+    planted: int
+    judged: int = 0
+    ambiguous: int = 0
+
+    def precision_from(self, agreement: np.ndarray) -> np.ndarray:
+        """Share of right ones among the pairs at or above each of (k,) values; 1 where there is none."""
+        order = np.argsort(-self.agreement, kind="stable")
+        right = np.concatenate([[0], np.cumsum(self.right[order])])
+        above = np.searchsorted(-self.agreement[order], -np.asarray(agreement), side="right")
+        return np.asarray(np.where(above == 0, 1.0, right[above] / np.maximum(above, 1)))
+
+
+def choose_threshold(evidence: Evidence, *, wanted: float) -> Threshold:
+    """Choose the lowest agreement whose pairs are right as often as wanted, and no lower than ``FLOOR``.
+
+    Raises:
+        InputError: a wanted precision that is no share.
+    """
+    if not 0.0 < wanted < 1.0:
+        raise InputError(f"a precision is more than 0 and less than 1, such as 0.99; {wanted} is not")
+    values = np.unique(evidence.agreement[evidence.agreement >= FLOOR])
+    values = values if len(values) else np.array([FLOOR])
+    precision = evidence.precision_from(values)
+    good = np.flatnonzero(precision >= wanted)
+    at = int(good[0]) if len(good) else int(np.argmax(precision))
+    # Nothing is known between the last wrong pair and this one; half-way is as far from both as can be.
+    below = evidence.agreement[~evidence.right & (evidence.agreement < values[at])]
+    line = max(FLOOR, (float(values[at]) + max(FLOOR, float(below.max(initial=FLOOR)))) / 2)
+    above = evidence.agreement >= line
+    right = int((above & evidence.right).sum())
+    low, high = interval_of_share(right, int(above.sum())) if above.any() else (0.0, 1.0)
+    of_planted = slice(0, len(evidence.right) - evidence.judged)
+    found = int((above & evidence.right)[of_planted].sum())
+    return Threshold(
+        wanted=wanted,
+        agreement=line,
+        precision=float(evidence.precision_from(np.array([line]))[0]),
+        low=low,
+        high=high,
+        recall=found / evidence.planted if evidence.planted else 0.0,
+        planted=evidence.planted,
+        judged=evidence.judged,
+        ambiguous=evidence.ambiguous,
+        reached=bool(len(good)),
+    )
