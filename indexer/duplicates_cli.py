@@ -1,0 +1,271 @@
+"""The command that finds duplicates and helps to be rid of them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from indexer.options import DEVICE, JSON, RUNTIME, echo_json, notice, printable, progress_bar, refuse
+from indexer.report_words import count
+from retrieval.errors import InputError
+
+if TYPE_CHECKING:
+    from indexer.catalogue import Catalogue
+    from indexer.duplicates import Found
+
+ACTIONS: Final = ("move", "link", "forget")
+PRINTED: Final = 20
+"""Groups and lookalikes that the terminal shows."""
+
+
+@click.command()
+@click.argument("place", type=click.Path(path_type=Path), metavar="CATALOGUE|FOLDER")
+@click.argument("other", type=click.Path(path_type=Path), required=False, metavar="[FOLDER]")
+@click.option(
+    "--precision",
+    default=0.99,
+    show_default=True,
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="P",
+    help="Share of right ones wanted among the pairs that are called copies.",
+)
+@click.option(
+    "--effort",
+    default="usual",
+    show_default=True,
+    metavar="NAME",
+    help="How many views of a picture are searched with: quick (none), usual or thorough.",
+)
+@click.option("--between", nargs=2, metavar="SPLIT SPLIT", help="Only copies across these two splits, such as train test.")
+@click.option("--split-column", default="split", show_default=True, metavar="NAME", help="Column of the splits.")
+@click.option("--new", is_flag=True, help="Only what has an item that came since the last run.")
+@click.option(
+    "--keep",
+    metavar="RULE,...",
+    help="Which copy to keep, by the first rule that tells: unframed, resolution, format, sharpness, bytes, metadata, "
+    "oldest, path:PATTERN  [default: all but path, in this order]",
+)
+@click.option("--judged", type=click.Path(path_type=Path), metavar="FILE", help="pairs.csv with yes or no in its column copy.")
+@click.option(
+    "--lookalike",
+    type=click.FloatRange(0, 1),
+    default=0.95,
+    show_default=True,
+    metavar="COSINE",
+    help="Similarity from which other photographs are listed, whatever their details say.",
+)
+@click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER", help="Write report.html, groups.csv, pairs.csv, ...")
+@click.option(
+    "--apply",
+    "action",
+    type=click.Choice(ACTIONS),
+    help="Move the copies to a quarantine folder, make equal files hard links, or only forget them in the catalogue.",
+)
+@click.option(
+    "--from", "decided", type=click.Path(path_type=Path), metavar="FILE", help="With --apply: groups.csv with your decisions."
+)
+@click.option("--quarantine", type=click.Path(path_type=Path), metavar="FOLDER", help="With --apply move: where to.")
+@click.option("--undo", is_flag=True, help="Take the last --apply back.")
+@click.option("--run", metavar="NAME", help="With --undo: which one, in place of the last.")
+@DEVICE
+@RUNTIME
+@JSON
+def duplicates(
+    place: Path,
+    other: Path | None,
+    precision: float,
+    effort: str,
+    between: tuple[str, str] | None,
+    split_column: str,
+    new: bool,
+    keep: str | None,
+    judged: Path | None,
+    lookalike: float,
+    out: Path | None,
+    action: str | None,
+    decided: Path | None,
+    quarantine: Path | None,
+    undo: bool,
+    run: str | None,
+    device: str,
+    runtime: str,
+    as_json: bool,
+) -> None:
+    """Find the copies in a catalogue, or in one or two folders of pictures, however they were edited.
+
+    Copies are one photograph: saved anew, resized, recoloured, cut, mirrored, turned, framed, written on, shown on a
+    page. Lookalikes are other photographs of the same thing, and are listed apart. Nothing is changed unless --apply
+    says so, nothing is ever deleted, and --undo takes it back.
+    """
+    from indexer.duplicates_files import check_folder, read_decisions, read_judged
+
+    if not undo and run is not None:
+        raise click.UsageError("--run goes with --undo")
+    if action != "move" and quarantine is not None:
+        raise click.UsageError("--quarantine goes with --apply move")
+    if action is None and decided is not None:
+        raise click.UsageError("--from goes with --apply")
+    if undo:
+        refuse({"--apply": action, "--out": out, "--judged": judged, "--new": new}, "does not go with --undo")
+    if decided is not None:
+        refuse({"--out": out, "--judged": judged, "--new": new, "--between": between}, "does not go with --from")
+    decisions = None if decided is None else read_decisions(decided)
+    said = None if judged is None else read_judged(judged)
+    if out is not None:
+        check_folder(out)
+    with _opened(place, other, device=device, runtime=runtime, as_found=undo or decisions is not None) as opened:
+        if undo:
+            _undo(opened, run, as_json)
+            return
+        found = None
+        if decisions is None:
+            found = _find(
+                opened,
+                precision=precision,
+                effort=effort,
+                between=between,
+                split=split_column,
+                new=new,
+                policy=keep,
+                judged=said,
+                lookalike=lookalike,
+            )
+            if out is not None:
+                _write(opened, found, out)
+        if action is not None:
+            _apply(opened, found, decisions, action, quarantine, as_json)
+            return
+    assert found is not None
+    if as_json:
+        echo_json({"catalogue": str(place), "out": None if out is None else str(out), **found.to_dict()})
+        return
+    _print(found)
+    if out is not None:
+        click.echo(f"\nthe report: {out / 'report.html'}")
+
+
+def _find(opened: Catalogue, *, policy: str | None, **asked: Any) -> Found:
+    from indexer.duplicates import find
+    from indexer.keep_best import DEFAULT_POLICY
+
+    rules = DEFAULT_POLICY if policy is None else [rule.strip() for rule in policy.split(",") if rule.strip()]
+    return find(opened, policy=rules, bars=progress_bar, notice=notice, **asked)
+
+
+def _write(opened: Catalogue, found: Found, out: Path) -> None:
+    from indexer.duplicates_files import write_out
+    from indexer.duplicates_page import duplicates_page
+    from indexer.report_files import about_run
+
+    write_out(out, found, duplicates_page(opened, found), about_run())
+
+
+@contextlib.contextmanager
+def _opened(place: Path, other: Path | None, *, device: str, runtime: str, as_found: bool) -> Iterator[Catalogue]:
+    """Open the catalogue, or one of the folders that is kept in the user's cache and brought up to date first."""
+    from indexer.catalogue import Catalogue
+    from indexer.place import ABOUT_FILE
+
+    if (place / ABOUT_FILE).is_file():
+        if other is not None:
+            raise InputError(f"{place} is a catalogue, and takes no second folder; index {other} into it")
+        with Catalogue.open(place, device=device, runtime=runtime) as opened:
+            yield opened
+        return
+    from indexer.folder_catalogue import open_folders
+
+    folders = [place] if other is None else [place, other]
+    with (
+        progress_bar("index") as progress,
+        open_folders(
+            folders, device=device, runtime=runtime, update=not as_found, progress=progress, notice=notice
+        ) as opened,
+    ):
+        yield opened
+
+
+def _apply(
+    opened: Catalogue, found: Found | None, decisions: Any, action: str, quarantine: Path | None, as_json: bool
+) -> None:
+    from indexer.duplicates_files import decisions_of
+    from indexer.quarantine import apply_decisions
+
+    if decisions is None:
+        assert found is not None
+        decisions = decisions_of(found.groups)
+    if decisions.num_rows == 0:
+        if as_json:
+            echo_json({"catalogue": str(opened.path), "done": 0})
+        else:
+            click.echo(f"{opened.path}: no copies, and nothing to do")
+        return
+    with progress_bar(action, "files") as progress:
+        done = apply_decisions(opened, decisions, action=action, quarantine=quarantine, progress=progress)
+    if as_json:
+        echo_json({"catalogue": str(opened.path), **done.to_dict()})
+        return
+    did = {"move": "moved to quarantine", "link": "made hard links", "forget": "forgotten"}[action]
+    click.echo(f"{opened.path}: {count(done.done, 'copy', 'copies')} {did} (run {done.run}, version {done.version})")
+    _print_skipped(done.skipped)
+    click.echo(f"  take it back: lookalike duplicates {opened.path} --undo")
+
+
+def _undo(opened: Catalogue, run: str | None, as_json: bool) -> None:
+    from indexer.quarantine import undo as take_back
+
+    with progress_bar("undo", "files") as progress:
+        undone = take_back(opened, run=run, progress=progress)
+    if as_json:
+        echo_json({"catalogue": str(opened.path), **undone.to_dict()})
+        return
+    click.echo(f"{opened.path}: {count(undone.done, 'copy', 'copies')} brought back (run {undone.run})")
+    _print_skipped(undone.skipped)
+
+
+def _print_skipped(skipped: Any) -> None:
+    rows = skipped.to_pylist()
+    if rows:
+        click.echo(f"  {count(len(rows), 'item')} left alone:")
+    for row in rows[:PRINTED]:
+        click.echo(f"    {printable(row['id'])}: {row['reason']}")
+    if len(rows) > PRINTED:
+        click.echo(f"    and {len(rows) - PRINTED:,} more; --json has all")
+
+
+def _print(found: Found) -> None:
+    from indexer.duplicates_files import summary
+
+    line, kinds, groups = found.threshold, summary(found), found.groups.to_pylist()
+    numbers = dict.fromkeys(row["group"] for row in groups)
+    which = "" if found.between is None else f" across {found.between[0]} and {found.between[1]}"
+    which += "" if found.new_since is None else f" with an item newer than version {found.new_since}"
+    click.echo(
+        f"{count(found.examined, 'picture')} of different bytes looked at, effort {found.effort}, version {found.version}\n"
+        f"{count(len(numbers), 'group')} of copies{which}: {kinds['same bytes']:,} pairs of the same bytes, "
+        f"{kinds['same pixels']:,} of the same pixels, {kinds['copy']:,} edited; "
+        f"{kinds['lookalike']:,} pairs of lookalikes (another photograph)"
+    )
+    reached = "" if line.reached else f", and not the {line.wanted:.3g} that was wanted"
+    click.echo(
+        f"called a copy from an agreement of {line.agreement:.2f} on: of {line.planted:,} planted copies and "
+        f"{line.judged:,} judged pairs, right {line.precision:.1%} ({line.low:.1%} to {line.high:.1%}){reached}; "
+        f"{line.recall:.1%} of the planted ones found"
+    )
+    if found.unreadable.num_rows:
+        click.echo(f"{count(found.unreadable.num_rows, 'item')} could not be looked at; --out or --json has the reasons")
+    shown = list(numbers)[:PRINTED]
+    for number in shown:
+        members = [row for row in groups if row["group"] == number]
+        click.echo(f"\ngroup {number}{', labels differ' if members[0]['conflict'] else ''}")
+        for row in members[:PRINTED]:
+            label = f"  [{printable(row['label'])}]" if members[0]["conflict"] and row["label"] else ""
+            told = f"keep: {row['why']}" if row["keep"] else ": ".join(part for part in (row["kind"], row["how"]) if part)
+            click.echo(f"  {printable(row['id'])}{label}  {told}")
+        if len(members) > PRINTED:
+            click.echo(f"  and {len(members) - PRINTED:,} more")
+    if len(numbers) > len(shown):
+        click.echo(f"\nand {len(numbers) - len(shown):,} more groups; --out writes all")
