@@ -40,5 +40,6 @@ Import from the room, not from here:
   (``retrieval.tree``, ``retrieval.prior``) with the numbers of ``retrieval.calibration`` (``retrieval.likelihood``);
   ``retrieval.openness``: none of these; ``retrieval.conformal``: sets; ``retrieval.label_evaluation`` and
   ``retrieval.few_shot``: how good they are; ``retrieval.suspects``: which given ones are wrong
+- ``retrieval.regions``: where one picture lies in another
 - ``retrieval.datasets``: data sets we draw or read; ``retrieval.datasets.protocols``: published benchmarks
 """
