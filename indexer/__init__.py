@@ -23,6 +23,7 @@ Import from the room, not from here:
 - ``indexer.labelling``: what pictures are, by a catalogue; ``indexer.calibrating``: how sure that is;
   ``indexer.label_evaluating`` (``indexer.label_report_text``, ``indexer.label_report_page``): how good labels are
 - ``indexer.auditing`` (``indexer.audit_page``): which labels are wrong; ``indexer.correcting``: putting them right
+- ``indexer.duplicates_page``: duplicates as a page
 - ``indexer.opening``: the embedder or the catalogue that a command names
 - ``indexer.cli``, ``indexer.evaluation_cli``, ``indexer.training_cli``, ``indexer.labelling_cli``,
   ``indexer.options``: the commands

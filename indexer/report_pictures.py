@@ -30,19 +30,21 @@ class Album:
 
     Args:
         picture: gives a small JPEG for an id, None where there is none.
+        most: bytes of the page in pictures; None: ``MAX_PICTURES_BYTES``.
     """
 
-    def __init__(self, picture: Picture) -> None:
+    def __init__(self, picture: Picture, *, most: int | None = None) -> None:
         self._picture = picture
         self._read: dict[str, tuple[str | None, str]] = {}
-        self._left = MAX_PICTURES_BYTES
+        self._left = MAX_PICTURES_BYTES if most is None else most
 
-    def show(self, id: str, said: str) -> str:
+    def show(self, id: str, said: str, *, over: str = "") -> str:
         """Give the picture as HTML, or a box with the reason why there is none.
 
         Args:
             id: of the image.
             said: what it shows, for those who do not see it.
+            over: HTML that lies over the picture; left out where there is none.
         """
         encoded, reason = self._encoded(id)
         if encoded is not None and len(encoded) > self._left:
@@ -52,7 +54,7 @@ class Album:
         self._left -= len(encoded)
         return (
             f'<div class="picture"><img alt="{text(said)}" title="{text(id)}" decoding="async"'
-            f' src="data:image/jpeg;base64,{encoded}"></div>'
+            f' src="data:image/jpeg;base64,{encoded}">{over}</div>'
         )
 
     def _encoded(self, id: str) -> tuple[str | None, str]:
