@@ -6,6 +6,7 @@
     vectors/<digest>/     a cache
     index/<digest>/       a view
     embedder/<digest>/    model.json + weights.safetensors
+    duplicates/journal/   what was done about duplicates, so that it can be undone; quarantine/ holds files set aside
     calibration/          how labels are told, a file each; the metadata of a version names the one in force
     .lock                 held by the one process that writes
 
@@ -15,7 +16,6 @@ Reading needs no lock. Every write is one Delta commit, made after the vectors i
 from __future__ import annotations
 
 import contextlib
-import shutil
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,13 +23,14 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from indexer import view
 from indexer.embeds import Embeds
-from indexer.files import read_json, sweep, write_bytes, write_json
+from indexer.files import read_json, sweep, write_json
 from indexer.index import VectorIndex
-from indexer.items import ITEMS_SCHEMA, REJECTED_SCHEMA, VersionedTable
-from indexer.place import ABOUT_FILE, TABLES, check_place, held, lock_of, looking
+from indexer.items import VersionedTable, numbered
+from indexer.place import ABOUT_FILE, check_place, held, lay_out, lock_of, looking
 from indexer.vectors import VectorCache
 from retrieval.errors import CatalogueError, DamagedError, InputError, NotFoundError
 from retrieval.runtimes import resolve
@@ -120,21 +121,8 @@ class Catalogue:
         with looking(path):
             path.mkdir(parents=True, exist_ok=True)
         with held(lock_of(path), path):
-            cls._make(path, embedder, {"format": FORMAT, "name": name or path.name, "index": index, "note": note})
+            lay_out(path, embedder, {"format": FORMAT, "name": name or path.name, "index": index, "note": note})
         return cls.open(path, embedder=embedder, device=device)
-
-    @staticmethod
-    def _make(path: Path, embedder: Embeds, about: dict[str, Any]) -> None:
-        check_place(path, locked=True)
-        # What a creation that was killed half-way has left may be of another embedder.
-        for leftover in TABLES:
-            shutil.rmtree(path / leftover, ignore_errors=True)
-        embedder.save(path / "embedder" / embedder.digest, write=write_bytes)
-        metadata = {"embedder": embedder.digest, "dim": str(embedder.dim), "next_row": "0"}
-        # catalogue.json comes last: without it there is no catalogue.
-        for table, schema, its_metadata in (("rejected", REJECTED_SCHEMA, {}), ("items", ITEMS_SCHEMA, metadata)):
-            VersionedTable.create(path / table, schema, its_metadata)
-        write_json(path / ABOUT_FILE, about)
 
     @classmethod
     def open(
@@ -316,19 +304,37 @@ class Catalogue:
         if rows.num_rows == 0:
             return self.version
         metadata = self._items.metadata()
-        next_row = int(metadata["next_row"])
-        row = rows.column("row").to_numpy(zero_copy_only=False).astype(np.float64)
-        new = np.isnan(row)
-        numbered = np.where(new, next_row + np.cumsum(new) - 1, row).astype(np.int64)
-        metadata["next_row"] = str(next_row + int(new.sum()))
-        at = rows.column_names.index("row")
-        rows = rows.set_column(at, ITEMS_SCHEMA.field("row"), pa.array(numbered))
+        rows, next_row = numbered(rows, int(metadata["next_row"]))
+        metadata["next_row"] = str(next_row)
         if replacing:
             self._items.merge(rows, on=["id"], metadata=metadata)
         else:
             self._items.append(rows, metadata)
         with self._guard:
             self._table = self._view = None
+        return self.version
+
+    def remove(self, ids: Sequence[str]) -> int:
+        """Take items out, in one commit; call it inside ``writing``.
+
+        Their rows are not given to others, their vectors stay in the cache, and earlier versions still show them.
+
+        Returns:
+            The new version.
+
+        Raises:
+            NotFoundError: there is no item with one of the ids; nothing was changed.
+        """
+        assert self._lock.is_locked
+        items = self.items(["row", "id"])
+        gone = items.filter(pc.is_in(items.column("id"), value_set=pa.array(ids, pa.string())))
+        unknown = set(ids).difference(gone.column("id").to_pylist())
+        if unknown:
+            raise NotFoundError(f"{self.path} has no item with the id {min(unknown)!r}; nothing was changed")
+        if gone.num_rows:
+            self._items.remove(gone.select(["row"]), metadata=self._items.metadata())
+            with self._guard:
+                self._table = self._view = None
         return self.version
 
     def in_force(self, key: str) -> str | None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as fs
@@ -216,6 +217,15 @@ class VersionedTable:
             if len(self._table.file_uris()) > files:
                 self._table.optimize.compact(commit_properties=_properties(metadata))
                 self._table.update_incremental()
+
+
+def numbered(rows: pa.Table, next_row: int) -> tuple[pa.Table, int]:
+    """Give items whose ``row`` is null the numbers from ``next_row`` on; returns them and the next free number."""
+    row = rows.column("row").to_numpy(zero_copy_only=False).astype(np.float64)
+    new = np.isnan(row)
+    given = np.where(new, next_row + np.cumsum(new) - 1, row).astype(np.int64)
+    at = rows.column_names.index("row")
+    return rows.set_column(at, ITEMS_SCHEMA.field("row"), pa.array(given)), next_row + int(new.sum())
 
 
 def fit_columns(rows: pa.Table, schema: pa.Schema) -> pa.Table:

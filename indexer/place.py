@@ -1,16 +1,19 @@
-"""The folder of a catalogue: whether one can be made there, whether it can be looked at, and who may write it."""
+"""The folder of a catalogue: whether one can be made there, how it begins, and who may look at it and write it."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import filelock
 
-from indexer.files import TEMPORARY_PREFIX
+from indexer.embeds import Embeds
+from indexer.files import TEMPORARY_PREFIX, write_bytes, write_json
+from indexer.items import ITEMS_SCHEMA, REJECTED_SCHEMA, VersionedTable
 from retrieval.errors import BusyError, CatalogueError
 
 ABOUT_FILE: Final = "catalogue.json"
@@ -39,6 +42,29 @@ def check_place(path: Path, *, locked: bool) -> None:
         fits = _is_leftover if locked else _is_ours
         if path.is_dir() and not all(fits(entry) for entry in path.iterdir()):
             raise CatalogueError(f"{path} holds other things; name a new or an empty folder for the catalogue")
+
+
+def lay_out(path: Path, embedder: Embeds, about: dict[str, Any]) -> None:
+    """Make an empty catalogue; call it with the lock held.
+
+    Args:
+        path: the folder.
+        embedder: will embed everything in it.
+        about: what ``catalogue.json`` will hold.
+
+    Raises:
+        CatalogueError: there is something in the folder, or it cannot be written.
+    """
+    check_place(path, locked=True)
+    # What a creation that was killed half-way has left may be of another embedder.
+    for leftover in TABLES:
+        shutil.rmtree(path / leftover, ignore_errors=True)
+    embedder.save(path / "embedder" / embedder.digest, write=write_bytes)
+    metadata = {"embedder": embedder.digest, "dim": str(embedder.dim), "next_row": "0"}
+    # catalogue.json comes last: without it there is no catalogue.
+    for table, schema, its_metadata in (("rejected", REJECTED_SCHEMA, {}), ("items", ITEMS_SCHEMA, metadata)):
+        VersionedTable.create(path / table, schema, its_metadata)
+    write_json(path / ABOUT_FILE, about)
 
 
 def _is_ours(entry: Path) -> bool:
