@@ -9,7 +9,7 @@ the catalogue (score normalisation, as in the Image Similarity Challenge: Douze 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
@@ -142,13 +142,17 @@ class Finder:
         views = [view for one in seen for view in one.views]
         embedded = embedder.embed(views, prepared=True) if views else np.zeros((0, stored.shape[1]), np.float32)
         queries = np.concatenate([stored.astype(np.float32), embedded])
-        owner = np.concatenate([np.arange(len(seen)), np.repeat(np.arange(len(seen)), [len(one.views) for one in seen])])
+        owner = np.concatenate(
+            [np.arange(len(seen)), np.repeat(np.arange(len(seen)), [len(one.views) for one in seen])]
+        )
         rows, similarity = self._index.search(queries, NEAREST + 1, self._allowed)
         margin = similarity - self._usual(queries)[:, None]
         likeliest: list[dict[bytes, float]] = [{} for _ in seen]
         cosine: list[dict[bytes, float]] = [{} for _ in seen]
         for query, at in enumerate(owner.tolist()):
-            for row, value, above in zip(rows[query].tolist(), similarity[query].tolist(), margin[query].tolist(), strict=True):
+            for row, value, above in zip(
+                rows[query].tolist(), similarity[query].tolist(), margin[query].tolist(), strict=True
+            ):
                 if row >= 0 and (other := self._of_row[row]) != seen[at].sha256:
                     likeliest[at][other] = max(above, likeliest[at].get(other, -np.inf))
                     if query < len(seen):
@@ -194,7 +198,9 @@ class _Layouts:
             return found
         (gallery,) = self._parts
         grid = int(np.sqrt(now.shape[1]))
-        turned = np.ascontiguousarray(dihedral(now.reshape(-1, grid, grid).astype(np.float32))).reshape(-1, now.shape[1])
+        turned = np.ascontiguousarray(dihedral(now.reshape(-1, grid, grid).astype(np.float32))).reshape(
+            -1, now.shape[1]
+        )
         ids, similarity = top_k(turned, gallery, LAYOUTS + 1)
         for number, at in enumerate(places):
             best = [
@@ -237,7 +243,9 @@ def look_at_items(
     for seen in _blocks(todo, embedder, effort, pool):
         sample = [view for one in seen for view in one.views]
         if sample and not tuned:
-            embedder.tune(sample[:SAMPLE], expected=max(len(sample), todo.num_rows * len(EFFORTS[effort])), notice=notice)
+            embedder.tune(
+                sample[:SAMPLE], expected=max(len(sample), todo.num_rows * len(EFFORTS[effort])), notice=notice
+            )
             tuned = True
         keys = pa.array([one.sha256 for one in seen], pa.binary())
         stored, present = catalogue.vectors.read(keys)
@@ -245,12 +253,17 @@ def look_at_items(
             if not there and one.row["reason"] is None:
                 one.row["reason"] = "has no vector; index its source again"
         found = finder.find(seen, stored, embedder)
-        rows = []
-        for one, candidates in zip(seen, found, strict=True):
-            similarities = np.array(list(candidates.values()), "<f4").tobytes()
-            rows.append(one.row | {"candidates": b"".join(candidates), "similarities": similarities})
-        fingerprints.add(rows)
+        fingerprints.add(with_candidates(seen, found))
         progress(len(seen))
+
+
+def with_candidates(seen: Sequence[Seen], candidates: Sequence[Mapping[bytes, float]]) -> list[dict[str, Any]]:
+    """Write what was seen and what was found as rows of ``FINGERPRINTS_SCHEMA``."""
+    rows = []
+    for one, of_one in zip(seen, candidates, strict=True):
+        similarities = np.array(list(of_one.values()), "<f4").tobytes()
+        rows.append(one.row | {"candidates": b"".join(of_one), "similarities": similarities})
+    return rows
 
 
 def new_items(catalogue: Catalogue, fingerprints: Fingerprints) -> pa.Table:

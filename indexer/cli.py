@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
     metavar="N",
     help="Images between two commits.",
 )
+@click.option("--reject-duplicates", is_flag=True, help="Refuse copies of what is there, however they were edited.")
+@click.option("--flag-duplicates", is_flag=True, help="Take them, and name in duplicate_of what each is a copy of.")
 @click.option("--profile", "profiled", is_flag=True, help="Say where the time went, as a table and a picture.")
 @DEVICE
 @RUNTIME
@@ -67,6 +70,8 @@ def index(
     name: str | None,
     note: str | None,
     commit_every: int,
+    reject_duplicates: bool,
+    flag_duplicates: bool,
     profiled: bool,
     device: str,
     runtime: str,
@@ -78,12 +83,16 @@ def index(
     SOURCE is a folder (its subfolders are the labels), a CSV, TSV or Parquet file, or a Grocery list. A run that was
     stopped goes on where it was; images that are there already are not embedded again.
     """
-    from indexer.ingest import ingest
+    from indexer.ingest import FLAG, REJECT, ingest
     from indexer.profile import NO_PROFILE, Profile
 
     if embedder is not None:
         of_backbone = {"--backbone": backbone, "--weights": weights, "--pooling": pooling}
         refuse(of_backbone, "makes an embedder, and --embedder names one; leave one of them out")
+    if reject_duplicates and flag_duplicates:
+        raise click.UsageError(
+            "copies are rejected or flagged; leave one of --reject-duplicates, --flag-duplicates out"
+        )
     keep_apart(catalogue, source)
     manifest = read_source(source, reading)
     with open_or_create(
@@ -99,9 +108,22 @@ def index(
         note=note,
     ) as opened:
         profile = Profile() if profiled else NO_PROFILE
-        with progress_bar("index") as progress:
+        with contextlib.ExitStack() as stack:
+            screen = None
+            if reject_duplicates or flag_duplicates:
+                from indexer.screening import Screen
+
+                screen = stack.enter_context(Screen(opened, bars=progress_bar, notice=notice))
+            progress = stack.enter_context(progress_bar("index"))
             summary = ingest(
-                opened, manifest, commit_every=commit_every, progress=progress, notice=notice, profile=profile
+                opened,
+                manifest,
+                commit_every=commit_every,
+                progress=progress,
+                notice=notice,
+                profile=profile,
+                screen=screen,
+                copies=FLAG if flag_duplicates else REJECT,
             )
     if summary.rejected and not summary.added + summary.updated + summary.unchanged:
         raise InputError(

@@ -1,7 +1,7 @@
-"""Which of the pictures that look alike are copies of each other: candidates compared, and what came of it kept.
+"""Which of the pictures that look alike are copies of each other: candidates compared, and the outcome kept.
 
-A cache as ``indexer.fingerprints`` is: a file a block of candidates, written when all of the block are compared, so that
-a run that was stopped goes on with the next block.
+A cache as ``indexer.fingerprints`` is: a file a block of candidates, written when all of the block are compared, so
+that a run that was stopped goes on with the next block.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from indexer.files import atomic_write
 from indexer.fingerprints import Fingerprints

@@ -9,11 +9,9 @@ pictures that came since are looked at.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,37 +19,45 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from indexer import copy_groups
-from indexer.candidates import look_at_items, new_items
 from indexer.catalogue import Catalogue
-from indexer.comparing import Compared, Pair, as_row, compare, outstanding, pair_of, worth_keeping
-from indexer.copy_groups import COPY, KINDS, LOOKALIKE, SAME_BYTES, SAME_PIXELS
-from indexer.files import atomic_write, read_json, write_json
+from indexer.comparing import Compared, Pair, as_row, compare, pair_of
+from indexer.copy_groups import ALIKE, gather
+from indexer.copy_tables import COPY, GROUPS_SCHEMA, KINDS, LOOKALIKE, PAIRS_SCHEMA, SAME_BYTES, SAME_PIXELS
+from indexer.examining import (
+    Bars,
+    check_effort,
+    compare_through,
+    folder_of,
+    last_run,
+    locked,
+    look_through,
+    no_bar,
+    remember_run,
+)
+from indexer.files import atomic_write
 from indexer.fingerprints import Fingerprints
 from indexer.keep_best import DEFAULT_POLICY, check_policy
-from indexer.place import held, lock_of
 from indexer.planting import PLANTED_SCHEMA, evidence_of, plant
 from retrieval.copies import Overlay
 from retrieval.errors import InputError, NotFoundError
 from retrieval.local_features import opencv
 from retrieval.machine import cores
 from retrieval.threshold import Threshold, choose_threshold
-from retrieval.views import EFFORTS
 
-__all__ = ["COPY", "KINDS", "LOOKALIKE", "SAME_BYTES", "SAME_PIXELS", "Found", "find", "folder_of"]
+__all__ = [
+    "COPY",
+    "GROUPS_SCHEMA",
+    "KINDS",
+    "LOOKALIKE",
+    "PAIRS_SCHEMA",
+    "SAME_BYTES",
+    "SAME_PIXELS",
+    "Found",
+    "find",
+]
 
-METHOD: Final = 1
-"""Of looking and comparing: raised whenever the same pictures would be seen otherwise, so that all is done anew."""
 GROWN: Final = 1.2
 """Times as many pictures as when copies were planted, from which on they are planted anew."""
-
-Bars = Callable[[str, str], AbstractContextManager[Callable[[int, int, int], object]]]
-"""Name and unit of a progress bar → the bar: told what is done, all of it, and how many could not be read."""
-
-
-@contextlib.contextmanager
-def _no_bar(what: str, unit: str) -> Iterator[Callable[[int, int, int], object]]:
-    yield lambda done, total, refused: None
 
 
 @dataclass(frozen=True)
@@ -59,8 +65,8 @@ class Found:
     """What was found.
 
     Attributes:
-        pairs: ``PAIRS_SCHEMA`` of ``indexer.copy_groups``.
-        groups: ``GROUPS_SCHEMA`` of ``indexer.copy_groups``.
+        pairs: ``PAIRS_SCHEMA`` of ``indexer.copy_tables``.
+        groups: ``GROUPS_SCHEMA`` of ``indexer.copy_tables``.
         threshold: from which agreement on a pair is called a copy.
         examined: pictures of different bytes that were looked at.
         unreadable: id and reason of items that could not be looked at.
@@ -105,9 +111,9 @@ def find(
     new: bool = False,
     policy: Sequence[str] = DEFAULT_POLICY,
     judged: Mapping[tuple[str, str], bool] | None = None,
-    lookalike: float = copy_groups.ALIKE,
+    lookalike: float = ALIKE,
     seed: int = 0,
-    bars: Bars = _no_bar,
+    bars: Bars = no_bar,
     notice: Callable[[str], object] = lambda _: None,
 ) -> Found:
     """Find the duplicates of a catalogue.
@@ -144,8 +150,9 @@ def find(
         raise InputError(f"{catalogue.path} is empty; add pictures with lookalike index")
     _check_between(items, between, split)
     folder = folder_of(catalogue, effort)
-    with _locked(folder), ThreadPoolExecutor(cores()) as pool:
-        fingerprints, compared = examine(catalogue, folder, effort=effort, pool=pool, bars=bars, notice=notice)
+    with locked(folder), ThreadPoolExecutor(cores()) as pool:
+        fingerprints = look_through(catalogue, folder, effort=effort, pool=pool, bars=bars, notice=notice)
+        compared = compare_through(folder, fingerprints, pool=pool, bars=bars)
         known = compared.read()
         table = _planted(catalogue, folder, fingerprints, effort=effort, pool=pool, seed=seed, bars=bars, notice=notice)
         asker = _Asker(fingerprints, compared, known, pool)
@@ -153,7 +160,7 @@ def find(
         asker.ask(list(said))
         evidence = evidence_of(table, [(_agreement(known.get(pair)), copy) for pair, copy in said.items()])
         threshold = choose_threshold(evidence, wanted=precision)
-        gathered = copy_groups.gather(
+        gathered = gather(
             items,
             fingerprints,
             known,
@@ -165,16 +172,13 @@ def find(
             lookalike=lookalike,
             split=split,
         )
-        last = _last_run(folder)
+        last = last_run(folder)
         wanted = gathered.across(*between) if between is not None else gathered
         if new and last is not None:
             wanted = wanted.since(int(last["row"]))
         pairs, groups = wanted.tables(catalogue.vectors)
         highest = int(pc.max(items.column("row")).as_py())
-        write_json(
-            folder / "run.json",
-            {"row": highest, "version": catalogue.version, "when": datetime.now(UTC).isoformat(timespec="seconds")},
-        )
+        remember_run(folder, row=highest, version=catalogue.version, agreement=threshold.agreement)
     return Found(
         pairs=pairs,
         groups=groups,
@@ -186,59 +190,6 @@ def find(
         between=between,
         new_since=int(last["version"]) if new and last is not None else None,
     )
-
-
-def check_effort(effort: str) -> None:
-    """Raise InputError for an effort that does not exist."""
-    if effort not in EFFORTS:
-        raise InputError(f"there is no effort {effort!r}; there are {', '.join(EFFORTS)}")
-
-
-def folder_of(catalogue: Catalogue, effort: str) -> Path:
-    """Where what was looked at and compared is kept."""
-    return catalogue.path / "duplicates" / f"{catalogue.digest[:16]}-{METHOD}-{effort}"
-
-
-def examine(
-    catalogue: Catalogue,
-    folder: Path,
-    *,
-    effort: str,
-    pool: ThreadPoolExecutor,
-    bars: Bars,
-    notice: Callable[[str], object],
-) -> tuple[Fingerprints, Compared]:
-    """Look at everything that was not looked at, and compare what was not compared; stopped, it goes on there."""
-    fingerprints, compared = Fingerprints(folder / "looked"), Compared(folder / "pairs")
-    if fingerprints.damaged:
-        notice(f"{len(fingerprints.damaged)} damaged blocks of {folder / 'looked'} were moved aside and are made anew")
-    total = new_items(catalogue, fingerprints).num_rows
-    if total:
-        with bars("look", "images") as bar:
-            done = 0
-
-            def looked(more: int) -> None:
-                nonlocal done
-                done += more
-                bar(done, total, 0)
-
-            look_at_items(catalogue, fingerprints, effort=effort, pool=pool, progress=looked, notice=notice)
-    waiting = [(name, len(pairs)) for name, pairs in outstanding(fingerprints, compared)]
-    total = sum(count for _, count in waiting)
-    if waiting:
-        with bars("compare", "pairs") as bar:
-            done = 0
-
-            def counted(more: int) -> None:
-                nonlocal done
-                done += more
-                bar(done, total, 0)
-
-            for name, pairs in outstanding(fingerprints, compared):
-                found = compare(pairs, fingerprints, pool=pool, progress=counted)
-                kept = [as_row(pair, over) for pair, over in found if over is not None and worth_keeping(over)]
-                compared.write(kept, name)
-    return fingerprints, compared
 
 
 class _Asker:
@@ -259,13 +210,6 @@ class _Asker:
             rows.append(as_row(pair, found))
             self._known[pair] = found or Overlay.none()
         self._compared.write(rows)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    with held(lock_of(folder), folder):
-        yield
 
 
 def _planted(
@@ -333,8 +277,3 @@ def _check_between(items: pa.Table, between: tuple[str, str] | None, split: str)
             raise InputError(f"no item has {name!r} in column {split!r}; there are {', '.join(sorted(there)[:20])}")
     if between[0] == between[1]:
         raise InputError(f"{between[0]!r} is named twice; name two splits")
-
-
-def _last_run(folder: Path) -> dict[str, Any] | None:
-    path = folder / "run.json"
-    return read_json(path) if path.exists() else None

@@ -40,7 +40,9 @@ PRINTED: Final = 20
     metavar="NAME",
     help="How many views of a picture are searched with: quick (none), usual or thorough.",
 )
-@click.option("--between", nargs=2, metavar="SPLIT SPLIT", help="Only copies across these two splits, such as train test.")
+@click.option(
+    "--between", nargs=2, metavar="SPLIT SPLIT", help="Only copies across these two splits, such as train test."
+)
 @click.option("--split-column", default="split", show_default=True, metavar="NAME", help="Column of the splits.")
 @click.option("--new", is_flag=True, help="Only what has an item that came since the last run.")
 @click.option(
@@ -49,7 +51,9 @@ PRINTED: Final = 20
     help="Which copy to keep, by the first rule that tells: unframed, resolution, format, sharpness, bytes, metadata, "
     "oldest, path:PATTERN  [default: all but path, in this order]",
 )
-@click.option("--judged", type=click.Path(path_type=Path), metavar="FILE", help="pairs.csv with yes or no in its column copy.")
+@click.option(
+    "--judged", type=click.Path(path_type=Path), metavar="FILE", help="pairs.csv with yes or no in its column copy."
+)
 @click.option(
     "--lookalike",
     type=click.FloatRange(0, 1),
@@ -58,7 +62,9 @@ PRINTED: Final = 20
     metavar="COSINE",
     help="Similarity from which other photographs are listed, whatever their details say.",
 )
-@click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER", help="Write report.html, groups.csv, pairs.csv, ...")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="FOLDER", help="Write report.html, groups.csv, pairs.csv, ..."
+)
 @click.option(
     "--apply",
     "action",
@@ -66,7 +72,11 @@ PRINTED: Final = 20
     help="Move the copies to a quarantine folder, make equal files hard links, or only forget them in the catalogue.",
 )
 @click.option(
-    "--from", "decided", type=click.Path(path_type=Path), metavar="FILE", help="With --apply: groups.csv with your decisions."
+    "--from",
+    "decided",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="With --apply: groups.csv with your decisions.",
 )
 @click.option("--quarantine", type=click.Path(path_type=Path), metavar="FOLDER", help="With --apply move: where to.")
 @click.option("--undo", is_flag=True, help="Take the last --apply back.")
@@ -244,7 +254,8 @@ def _print(found: Found) -> None:
     which = "" if found.between is None else f" across {found.between[0]} and {found.between[1]}"
     which += "" if found.new_since is None else f" with an item newer than version {found.new_since}"
     click.echo(
-        f"{count(found.examined, 'picture')} of different bytes looked at, effort {found.effort}, version {found.version}\n"
+        f"{count(found.examined, 'picture')} of different bytes looked at, effort {found.effort}, "
+        f"version {found.version}\n"
         f"{count(len(numbers), 'group')} of copies{which}: {kinds['same bytes']:,} pairs of the same bytes, "
         f"{kinds['same pixels']:,} of the same pixels, {kinds['copy']:,} edited; "
         f"{kinds['lookalike']:,} pairs of lookalikes (another photograph)"
@@ -256,14 +267,18 @@ def _print(found: Found) -> None:
         f"{line.recall:.1%} of the planted ones found"
     )
     if found.unreadable.num_rows:
-        click.echo(f"{count(found.unreadable.num_rows, 'item')} could not be looked at; --out or --json has the reasons")
+        click.echo(
+            f"{count(found.unreadable.num_rows, 'item')} could not be looked at; --out or --json has the reasons"
+        )
     shown = list(numbers)[:PRINTED]
     for number in shown:
         members = [row for row in groups if row["group"] == number]
         click.echo(f"\ngroup {number}{', labels differ' if members[0]['conflict'] else ''}")
         for row in members[:PRINTED]:
             label = f"  [{printable(row['label'])}]" if members[0]["conflict"] and row["label"] else ""
-            told = f"keep: {row['why']}" if row["keep"] else ": ".join(part for part in (row["kind"], row["how"]) if part)
+            told = (
+                f"keep: {row['why']}" if row["keep"] else ": ".join(part for part in (row["kind"], row["how"]) if part)
+            )
             click.echo(f"  {printable(row['id'])}{label}  {told}")
         if len(members) > PRINTED:
             click.echo(f"  and {len(members) - PRINTED:,} more")

@@ -1,11 +1,11 @@
 """Duplicates on disk: a page to look at, tables to compute with, and two files that somebody fills in.
 
-    report.html        side by side
-    groups.csv         a row an item; its column ``decision`` says what --apply does, and may be changed
-    pairs.csv          a row a pair; its column ``copy`` is for yes or no, and --judged reads it
-    groups.parquet     the same without these columns, with the transforms
-    pairs.parquet
-    duplicates.json    how they were found; written last, with the SHA-256 of the other files
+report.html        side by side
+groups.csv         a row an item; its column ``decision`` says what --apply does, and may be changed
+pairs.csv          a row a pair; its column ``copy`` is for yes or no, and --judged reads it
+groups.parquet     the same without these columns, with the transforms
+pairs.parquet
+duplicates.json    how they were found; written last, with the SHA-256 of the other files
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from indexer.duplicates import LOOKALIKE, Found
+from indexer.duplicates import KINDS, Found
 from indexer.files import TEMPORARY_PREFIX, read_json, sha256_of, write_bytes, write_json
 from indexer.quarantine import DECISIONS_SCHEMA
 from retrieval.errors import DamagedError, InputError
@@ -110,9 +110,7 @@ def read_decisions(path: Path) -> pa.Table:
     for row in _read(path, ("group", "decision", "id", "kind"), GROUPS):
         decision = row["decision"].strip().lower()
         if decision not in DECISIONS:
-            raise InputError(
-                f"{path} says {row['decision']!r} of {row['id']!r}; a decision is {', '.join(DECISIONS[:-1])} or {LEAVE}"
-            )
+            raise InputError(f"{path} says {row['decision']!r} of {row['id']!r}; a decision is {', '.join(DECISIONS)}")
         groups[row["group"]].append(row | {"decision": decision})
     rows = []
     for number, members in groups.items():
@@ -175,7 +173,9 @@ def _read(path: Path, columns: Sequence[str], like: str) -> list[dict[str, str]]
         rows = csv.DictReader(io.StringIO(text, newline=""))
         missing = set(columns) - set(rows.fieldnames or ())
         if missing:
-            raise InputError(f"{path} has no column {min(missing)!r}; take the {like} that --out writes, and change that")
+            raise InputError(
+                f"{path} has no column {min(missing)!r}; take the {like} that --out writes, and change that"
+            )
         return [
             {name: (row[name] or "")[1:] if (row[name] or "").startswith("'") else row[name] or "" for name in columns}
             for row in rows
@@ -187,4 +187,4 @@ def _read(path: Path, columns: Sequence[str], like: str) -> list[dict[str, str]]
 def summary(found: Found) -> dict[str, int]:
     """Count pairs by kind."""
     kinds = found.pairs.column("kind").to_pylist()
-    return {kind: kinds.count(kind) for kind in ("same bytes", "same pixels", "copy", LOOKALIKE)}
+    return {kind: kinds.count(kind) for kind in KINDS}

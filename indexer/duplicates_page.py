@@ -35,7 +35,7 @@ MOST_BYTES: Final = 9_000_000
 
 _SAME_BYTES, _SAME_PIXELS, _COPY, _LOOKALIKE = KINDS
 _UNITS: Final = 1000  # of a drawing, along the longer side of its picture
-_REST: Final = "with <code>--csv</code> the table has all"
+_REST: Final = "<code>groups.csv</code> and <code>pairs.csv</code> beside this page have all"
 _OWN: Final = """
 :root { --of-kept: #35e6c4; --of-copy: #ffb52e; }
 .group { padding: 14px 0 20px; border-top: 1px solid var(--line); }

@@ -1,6 +1,6 @@
-"""What the duplicate finder keeps of each picture it has looked at: local features, layout, and which to compare it with.
+"""What the duplicate finder keeps of each picture it has looked at: local features, layout, what to compare it with.
 
-A cache beside the vectors, keyed by the SHA-256 of the image's bytes, in blocks of an Arrow file each that is mapped and
+A cache beside the vectors, keyed by the SHA-256 of the image's bytes, in blocks of an Arrow file each that is mapped,
 not read; losing one costs time. About 40 kB a picture.
 """
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -20,13 +20,15 @@ import pyarrow.compute as pc
 
 from indexer.catalogue import Catalogue
 from indexer.embeds import Embeds
-from indexer.items import CORRECTED_FROM, ITEMS_SCHEMA, REJECTED_SCHEMA, fit_columns
+from indexer.items import CORRECTED_FROM, DUPLICATE_OF, ITEMS_SCHEMA, REJECTED_SCHEMA, fit_columns
 from indexer.pipeline import Outcome, embed_uris
 from indexer.profile import NO_PROFILE, Profile
+from indexer.screening import AT_ONCE, Copy, Screen
 from retrieval.manifest import Manifest
 from retrieval.sources import ImageSource
 
 COMMIT_EVERY: Final = 1024
+REJECT, FLAG = "reject", "flag"
 Progress = Callable[[int, int, int], object]
 """Called with images done, images in all, and images rejected so far."""
 
@@ -75,6 +77,8 @@ def ingest(
     progress: Progress = lambda done, total, rejected: None,
     notice: Callable[[str], object] = lambda _: None,
     profile: Profile = NO_PROFILE,
+    screen: Screen | None = None,
+    copies: str = REJECT,
 ) -> IngestSummary:
     """Add a manifest's images to a catalogue.
 
@@ -90,6 +94,9 @@ def ingest(
         progress: see ``Progress``.
         notice: told what takes long before the first picture is embedded.
         profile: told where the time goes.
+        screen: tells copies among new images, of items and of each other; None: copies become items like all others.
+        copies: what is done with these: ``REJECT`` refuses them, ``FLAG`` takes them, with the id of what they are a
+            copy of in the column ``duplicate_of``.
 
     Returns:
         The summary; the counts add up to the inputs of the manifest.
@@ -98,13 +105,14 @@ def ingest(
         BusyError: another process is writing the catalogue.
         InputError: a column does not fit the type it has in the catalogue.
         CatalogueError: the disk is full or cannot be written.
+        MissingExtraError: ``screen`` needs a package that is not installed.
         KeyboardInterrupt: passed on, after what was embedded has been kept.
     """
     began = time.perf_counter()
     with profile.stage("load", images=0):
         embedder = embedder or catalogue.embedder()
     with catalogue.writing(), ImageSource(manifest.root) as source:
-        run = _Run(catalogue, manifest)
+        run = _Run(catalogue, manifest, flagging=copies == FLAG)
         cached = len(catalogue.vectors.keys())
         total = manifest.table.num_rows + manifest.rejected.num_rows
         done = refused = manifest.rejected.num_rows
@@ -118,20 +126,25 @@ def ingest(
             progress(done, total, refused)
 
         uris = manifest.table.column("uri").to_pylist()
+        ids = manifest.table.column("id").to_pylist()
         chunks = embed_uris(
             source,
             uris,
             embedder,
             catalogue.vectors,
-            chunk=commit_every,
+            chunk=commit_every if screen is None else min(commit_every, AT_ONCE),
             on_done=on_done,
             notice=notice,
             profile=profile,
         )
         with contextlib.closing(chunks):  # so that whatever ends this, what is embedded is kept before the lock goes
             for outcomes in chunks:
+                found: Mapping[int, Copy] = {}
+                if screen is not None:
+                    with profile.stage("screen", images=len(outcomes)):
+                        found = screen.copies(source, uris, ids, outcomes)
                 with profile.stage("commit", images=len(outcomes)):
-                    run.take(outcomes)
+                    run.take(outcomes, found)
         with profile.stage("commit", images=0):
             run.forgive()
             embedded = len(catalogue.vectors.keys()) - cached
@@ -154,8 +167,8 @@ def ingest(
 class _Run:
     """Turns outcomes into commits, against the items as they were when the run began."""
 
-    def __init__(self, catalogue: Catalogue, manifest: Manifest) -> None:
-        self._catalogue = catalogue
+    def __init__(self, catalogue: Catalogue, manifest: Manifest, *, flagging: bool) -> None:
+        self._catalogue, self._flagging = catalogue, flagging
         self._source, self._listing = manifest.root.as_posix(), manifest.listing.as_posix()
         self._manifest = fit_columns(manifest.table, catalogue.items().schema)
         self._before = catalogue.items()
@@ -169,12 +182,15 @@ class _Run:
         self._refused: Counter[tuple[str, str]] = Counter()
         self.added = self.updated = self.unchanged = self.rejected = 0
 
-    def take(self, outcomes: list[Outcome]) -> None:
-        """Commit a chunk: new items, changed items, refused inputs."""
-        good = [outcome for outcome in outcomes if outcome.reason is None]
+    def take(self, outcomes: list[Outcome], copies: Mapping[int, Copy]) -> None:
+        """Commit a chunk: new items, changed items, refused inputs; copies are flagged or refused."""
         refused = [(outcome.position, outcome.reason) for outcome in outcomes if outcome.reason is not None]
+        good = [outcome for outcome in outcomes if outcome.reason is None]
+        if not self._flagging:
+            good = [outcome for outcome in good if outcome.position not in copies]
+            refused += [(at, f"a copy of {copy.id} ({copy.how})") for at, copy in copies.items()]
         old = self._place[[outcome.position for outcome in good]] if good else np.zeros(0, np.int64)
-        rows = self._corrected(self._rows(good), old)
+        rows = self._flagged(self._corrected(self._rows(good), old), good, old, copies)
         new, changed = [], []
         before = self._before.take(pa.array(old[old >= 0])).to_pylist()
         now = rows.filter(pa.array(old >= 0)).to_pylist()
@@ -213,6 +229,20 @@ class _Run:
                 for (_, reason), was in zip(refused, known.tolist(), strict=True)
             ]
             self.reject(pa.table({"uri": uris, "reason": pa.array(reasons, pa.string())}))
+
+    def _flagged(
+        self, rows: pa.Table, outcomes: list[Outcome], old: np.ndarray, copies: Mapping[int, Copy]
+    ) -> pa.Table:
+        """Say of copies what they are copies of; what was said of items that are there stays."""
+        if not self._flagging:
+            return rows
+        names = self._before.column_names
+        was = self._before.column(DUPLICATE_OF).to_pylist() if DUPLICATE_OF in names else [None] * self._before.num_rows
+        said = [
+            copies[outcome.position].id if outcome.position in copies else was[place] if place >= 0 else None
+            for outcome, place in zip(outcomes, old.tolist(), strict=True)
+        ]
+        return rows.append_column(DUPLICATE_OF, pa.array(said, pa.string()))
 
     def _corrected(self, rows: pa.Table, old: np.ndarray) -> pa.Table:
         """Keep labels that were corrected, as long as the source says what it said then."""

@@ -45,6 +45,9 @@ CORRECTED_FROM: Final = "corrected_from"
 """A column that the first correction of a label adds: the label that the source gives, "" for none, where a correction
 took its place; null: none did."""
 
+DUPLICATE_OF: Final = "duplicate_of"
+"""A column that indexing with copies flagged adds: the id of the item that this one is a copy of; null: of none."""
+
 REJECTED_SCHEMA: Final = pa.schema(
     [
         # absolute POSIX path of the folder that uris are relative to

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from indexer.candidates import BLOCK, Finder, Seen, look_at_pixels
 from indexer.catalogue import Catalogue
@@ -90,7 +90,8 @@ def plant(
         raise InputError(f"{catalogue.path} has no picture that could be copied to find out how sure the finder is")
     jobs = _jobs(len(originals), seed)
     finder, embedder = Finder(catalogue, fingerprints, seed=seed), catalogue.embedder()
-    pixels = dict(zip(*(fingerprints.columns(["sha256", "pixels"]).column(at).to_pylist() for at in (0, 1)), strict=True))
+    known = fingerprints.columns(["sha256", "pixels"])
+    pixels = dict(zip(known.column(0).to_pylist(), known.column(1).to_pylist(), strict=True))
 
     def judge(made: tuple[_Job, _Planted], found: Sequence[bytes]) -> list[dict[str, Any]]:
         job, one = made
@@ -147,7 +148,7 @@ def evidence_of(planted: pa.Table, judged: Iterable[tuple[float, bool]] = ()) ->
 
 @dataclass(frozen=True)
 class _Job:
-    """A copy to plant: place of the original, names of the edits, their strength, and the number that draws the rest."""
+    """A copy to plant: place of the original, names of the edits, their strength, what draws the rest."""
 
     original: int
     edit: str

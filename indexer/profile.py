@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from indexer.profile_picture import TEXT_COLUMNS, draw_profile, write_profile
 
-STAGES: Final = ("load", "tune", "read", "decode", "prepare", "embed", "write", "commit")
+STAGES: Final = ("load", "tune", "read", "decode", "prepare", "embed", "write", "screen", "commit")
 """Shown in this order; others follow in the order in which they appeared."""
 PROFILE_SCHEMA: Final = pa.schema(
     [

@@ -179,7 +179,7 @@ def how_made(found: Overlay, size: tuple[int, int]) -> str:
 
 
 def _beyond(cv2: Any, picture: np.ndarray, other: np.ndarray, transform: np.ndarray) -> float:
-    """Share of many colours in what ``other`` does not show of a picture; ``transform`` leads from it to ``picture``."""
+    """Share of rarer colours in what ``other`` does not show of a picture; ``transform`` leads from it to that."""
     size = picture.shape[1], picture.shape[0]
     mask = np.full(other.shape[:2], 255, np.uint8)
     shown = cv2.warpAffine(mask, transform, size, flags=cv2.INTER_NEAREST)

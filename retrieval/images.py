@@ -34,7 +34,17 @@ from retrieval.errors import ImageError
 from retrieval.formats import FORMATS, check_structure, png_exif, sniff, too_many_frames, webp_size
 from retrieval.jpeg import plain_pixels
 
-__all__ = ["DEFAULT_LIMITS", "FORMATS", "DecodedImage", "ImageLimits", "decode", "encode_jpeg", "measure", "metadata_bytes", "thumbnail"]
+__all__ = [
+    "DEFAULT_LIMITS",
+    "FORMATS",
+    "DecodedImage",
+    "ImageLimits",
+    "decode",
+    "encode_jpeg",
+    "measure",
+    "metadata_bytes",
+    "thumbnail",
+]
 
 # What its plugins log about a damaged file is in the reason; without a handler it would be printed as well.
 logging.getLogger("PIL").addHandler(logging.NullHandler())

@@ -1,0 +1,119 @@
+"""What is kept of a catalogue's copies, and bringing it up to date: every item looked at, candidates compared."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from indexer.candidates import look_at_items, new_items
+from indexer.catalogue import Catalogue
+from indexer.comparing import Compared, as_row, compare, outstanding, worth_keeping
+from indexer.files import read_json, sweep, write_json
+from indexer.fingerprints import Fingerprints
+from indexer.place import held, lock_of
+from retrieval.errors import DamagedError, InputError
+from retrieval.views import EFFORTS
+
+METHOD: Final = 1
+"""Of looking and comparing: raised whenever the same pictures would be seen otherwise, so that all is done anew."""
+_RUN: Final = "run.json"
+
+Bars = Callable[[str, str], AbstractContextManager[Callable[[int, int, int], object]]]
+"""Name and unit of a progress bar → the bar: told what is done, all of it, and how many could not be read."""
+
+
+@contextlib.contextmanager
+def no_bar(what: str, unit: str) -> Iterator[Callable[[int, int, int], object]]:
+    """Show nothing."""
+    yield lambda done, total, refused: None
+
+
+def check_effort(effort: str) -> None:
+    """Raise InputError for an effort that does not exist."""
+    if effort not in EFFORTS:
+        raise InputError(f"there is no effort {effort!r}; there are {', '.join(EFFORTS)}")
+
+
+def folder_of(catalogue: Catalogue, effort: str) -> Path:
+    """Where what was looked at and compared is kept."""
+    return catalogue.path / "duplicates" / f"{catalogue.digest[:16]}-{METHOD}-{effort}"
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of such a folder, made where it is not there.
+
+    Raises:
+        BusyError: another process looks for duplicates here.
+        CatalogueError: it cannot be written.
+    """
+    with contextlib.suppress(OSError):  # said by the lock
+        folder.mkdir(parents=True, exist_ok=True)
+    with held(lock_of(folder), folder):
+        sweep(folder)
+        yield
+
+
+def look_through(
+    catalogue: Catalogue,
+    folder: Path,
+    *,
+    effort: str,
+    pool: ThreadPoolExecutor,
+    bars: Bars,
+    notice: Callable[[str], object],
+) -> Fingerprints:
+    """Look at every item that was not looked at; stopped, it goes on there."""
+    fingerprints = Fingerprints(folder / "looked")
+    if fingerprints.damaged:
+        notice(f"{len(fingerprints.damaged)} damaged blocks of {folder / 'looked'} were moved aside and are made anew")
+    total = new_items(catalogue, fingerprints).num_rows
+    if total:
+        with bars("look", "images") as bar:
+            count = _counter(bar, total)
+            look_at_items(catalogue, fingerprints, effort=effort, pool=pool, progress=count, notice=notice)
+    return fingerprints
+
+
+def compare_through(folder: Path, fingerprints: Fingerprints, *, pool: ThreadPoolExecutor, bars: Bars) -> Compared:
+    """Compare all candidates that were not compared; stopped, it goes on there."""
+    compared = Compared(folder / "pairs")
+    total = sum(len(pairs) for _, pairs in outstanding(fingerprints, compared))
+    if total:
+        with bars("compare", "pairs") as bar:
+            count = _counter(bar, total)
+            for name, pairs in outstanding(fingerprints, compared):
+                found = compare(pairs, fingerprints, pool=pool, progress=count)
+                compared.write(
+                    [as_row(pair, over) for pair, over in found if over is not None and worth_keeping(over)], name
+                )
+    return compared
+
+
+def remember_run(folder: Path, *, row: int, version: int, agreement: float) -> None:
+    """Remember what a run came to: the highest row it has seen, the version, and from where on pairs are copies."""
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    write_json(folder / _RUN, {"row": row, "version": version, "agreement": agreement, "when": when})
+
+
+def last_run(folder: Path) -> dict[str, Any] | None:
+    """What ``remember_run`` wrote; None where there was no run, or its file is damaged."""
+    with contextlib.suppress(DamagedError):
+        return read_json(folder / _RUN)
+    return None
+
+
+def _counter(bar: Callable[[int, int, int], object], total: int) -> Callable[[int], None]:
+    done = 0
+
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
+        bar(done, total, 0)
+
+    return count

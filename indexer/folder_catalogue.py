@@ -1,0 +1,116 @@
+"""Folders of pictures without a catalogue: one is kept for them in the user's cache, and brought up to date when asked.
+
+It is as good as temporary: what it holds can be made again from the folders. It is kept so that a run that was stopped
+goes on, and so that what was moved can be brought back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from indexer.catalogue import Catalogue
+from indexer.ingest import Progress, ingest
+from indexer.opening import open_or_create
+from indexer.place import ABOUT_FILE
+from retrieval.conversions import cache_folder
+from retrieval.errors import InputError, NotFoundError
+from retrieval.manifest import Manifest, read_manifest
+
+FOLDER: Final = "folder"
+"""Column of the folder that an item lies in, where there are two."""
+
+
+def catalogue_of(folders: Sequence[Path]) -> Path:
+    """Where the catalogue of these folders is kept; it need not be there."""
+    named = "\n".join(str(folder.resolve()) for folder in folders)
+    return cache_folder() / "folders" / hashlib.sha256(named.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def open_folders(
+    folders: Sequence[Path],
+    *,
+    device: str,
+    runtime: str,
+    update: bool,
+    progress: Progress,
+    notice: Callable[[str], object],
+) -> Iterator[Catalogue]:
+    """Open the catalogue of one or two folders, by the bundled embedder.
+
+    Args:
+        folders: of pictures, none inside another.
+        device: where the network runs.
+        runtime: what runs it.
+        update: whether to bring it up to date with the folders first, which makes it where there is none.
+        progress: as of ``ingest``.
+        notice: told sentences.
+
+    Raises:
+        NotFoundError: there is no such folder; or no catalogue of it yet, and none is to be made.
+        InputError: it is no folder, one lies inside the other, or they hold no pictures.
+        BusyError: another process is writing it.
+    """
+    for folder in folders:
+        if not folder.exists():
+            raise NotFoundError(f"there is no catalogue and no folder at {folder}")
+        if not folder.is_dir():
+            raise InputError(f"{folder} is neither a catalogue nor a folder of pictures; index it with lookalike index")
+    places = [folder.resolve() for folder in folders]
+    if len(places) == 2 and (places[0].is_relative_to(places[1]) or places[1].is_relative_to(places[0])):
+        raise InputError(f"{folders[0]} and {folders[1]} lie inside each other; name the outer one alone")
+    path = catalogue_of(folders)
+    if not update and not (path / ABOUT_FILE).exists():
+        raise NotFoundError(f"nothing is known of {folders[0]}: run lookalike duplicates {folders[0]} first")
+    manifests = _manifests(places) if update else []
+    if update and not any(manifest.table.num_rows for manifest in manifests):
+        raise InputError(f"there is no picture in {' or '.join(map(str, folders))}")
+    with open_or_create(
+        path,
+        backbone=None,
+        weights=None,
+        pooling=None,
+        embedder=None,
+        device=device,
+        runtime=runtime,
+        name=" and ".join(place.name for place in places),
+    ) as opened:
+        for manifest in manifests:
+            summary = ingest(opened, manifest, progress=progress, notice=notice)
+            if summary.rejected:
+                notice(f"{summary.rejected:,} inputs of {manifest.root} are no pictures: lookalike rejected {path}")
+        if update:
+            _forget_gone(opened, manifests)
+        yield opened
+
+
+def _manifests(places: Sequence[Path]) -> list[Manifest]:
+    if len(places) == 1:
+        return [read_manifest(places[0])]
+    names = [place.name for place in places]
+    if names[0] == names[1]:
+        names = [str(place) for place in places]
+    manifests = []
+    for place, name in zip(places, names, strict=True):
+        manifest = read_manifest(place, prefix=f"{name}/")
+        column = pa.array([name] * manifest.table.num_rows, pa.string())
+        manifests.append(replace(manifest, table=manifest.table.append_column(FOLDER, column)))
+    return manifests
+
+
+def _forget_gone(catalogue: Catalogue, manifests: Sequence[Manifest]) -> None:
+    """Take out the items whose files are no longer there."""
+    there = pa.concat_arrays([manifest.table.column("id").combine_chunks() for manifest in manifests])
+    ids = catalogue.items(["id"]).column("id")
+    gone = ids.filter(pc.invert(pc.is_in(ids, value_set=there))).to_pylist()
+    if gone:
+        with catalogue.writing():
+            catalogue.remove(gone)

@@ -1,0 +1,180 @@
+"""Copies told while pictures come in: each is looked at before it becomes an item, and compared with what is there."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from indexer.candidates import NEAREST, Finder, Seen, look, with_candidates
+from indexer.catalogue import Catalogue
+from indexer.copy_tables import SAME_BYTES, SAME_PIXELS
+from indexer.decoding import Outcome
+from indexer.examining import Bars, check_effort, folder_of, last_run, locked, look_through
+from indexer.fingerprints import Fingerprints
+from retrieval.copies import how_made, overlay
+from retrieval.local_features import opencv
+from retrieval.machine import cores
+from retrieval.sources import ImageSource
+
+CAUTIOUS: Final = 0.8
+"""Agreement from which a picture is a copy, where no run of the duplicate finder has drawn the line for a catalogue."""
+AT_ONCE: Final = 512
+"""Pictures between two commits: what comes in together is compared with all the rest of it."""
+
+
+@dataclass(frozen=True)
+class Copy:
+    """What an incoming picture is a copy of.
+
+    Attributes:
+        id: of the item, or of an earlier picture of the same run.
+        how: "same bytes", "same pixels", or how the incoming one was made.
+    """
+
+    id: str
+    how: str
+
+
+class Screen:
+    """Tells copies among incoming pictures; a context manager, within the catalogue's ``writing``.
+
+    Args:
+        catalogue: that they come into.
+        effort: as of ``indexer.duplicates.find``.
+        bars: progress of looking at the items that are there, where that was not done.
+        notice: told sentences.
+
+    Raises:
+        InputError: an effort that does not exist.
+        MissingExtraError: OpenCV is not installed.
+    """
+
+    def __init__(
+        self, catalogue: Catalogue, *, bars: Bars, effort: str = "usual", notice: Callable[[str], object]
+    ) -> None:
+        check_effort(effort)
+        opencv()
+        self._catalogue, self._effort, self._bars, self._notice = catalogue, effort, bars, notice
+        self._folder = folder_of(catalogue, effort)
+        self._resources = contextlib.ExitStack()
+        self._fingerprints: Fingerprints | None = None
+        last = last_run(self._folder)
+        self._line = CAUTIOUS if last is None else float(last["agreement"])
+        if last is None:
+            notice(
+                f"copies are told from an agreement of {CAUTIOUS} on; lookalike duplicates {catalogue.path} draws the "
+                "line for its own pictures"
+            )
+
+    def __enter__(self) -> Screen:
+        self._resources.enter_context(locked(self._folder))
+        self._pool = self._resources.enter_context(ThreadPoolExecutor(cores()))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._resources.close()
+
+    def copies(
+        self, source: ImageSource, uris: Sequence[str], ids: Sequence[str], outcomes: Sequence[Outcome]
+    ) -> Mapping[int, Copy]:
+        """Say which of some incoming pictures are copies, of items or of each other.
+
+        Args:
+            source: of the pictures.
+            uris: of all pictures of the run, by position.
+            ids: that they will have, by position.
+            outcomes: some of the pictures, in their order; their vectors are in the cache.
+
+        Returns:
+            Position → what it is a copy of. Of several copies that come in together the first is none, and ids that
+            are in the catalogue already are left out.
+
+        Raises:
+            BusyError: another process looks for duplicates here.
+        """
+        fingerprints = self._looked_at()
+        items = self._catalogue.items(["id", "sha256"])
+        there = set(items.column("id").to_pylist())
+        owner: dict[bytes, str] = {}
+        for id, sha256 in zip(items.column("id").to_pylist(), items.column("sha256").to_pylist(), strict=True):
+            owner.setdefault(sha256, id)
+        fresh = [one for one in outcomes if one.reason is None and ids[one.position] not in there]
+        others = {one.sha256: one for one in reversed(fresh) if one.sha256 not in owner}
+        likely = self._likely(source, uris, list(others.values())[::-1], fingerprints)
+        pixels = {fingerprints.row(key, ["pixels"])["pixels"]: id for key, id in owner.items() if key in fingerprints}
+        found: dict[int, Copy] = {}
+        for one in fresh:
+            copy = Copy(owner[one.sha256], SAME_BYTES) if one.sha256 in owner else None
+            own = None if copy is not None else fingerprints.row(one.sha256, ["pixels"])["pixels"]
+            if own is not None and own in pixels:
+                copy = Copy(pixels[own], SAME_PIXELS)
+            if copy is None:
+                copy = self._edited(one, [key for key in likely[one.sha256] if key in owner], owner, fingerprints)
+            if copy is not None:
+                found[one.position] = copy
+                continue
+            owner[one.sha256] = ids[one.position]
+            if own is not None:
+                pixels[own] = ids[one.position]
+        return found
+
+    def _looked_at(self) -> Fingerprints:
+        """See that all items were looked at, once a run."""
+        if self._fingerprints is None:
+            self._fingerprints = look_through(
+                self._catalogue,
+                self._folder,
+                effort=self._effort,
+                pool=self._pool,
+                bars=self._bars,
+                notice=self._notice,
+            )
+        return self._fingerprints
+
+    def _likely(
+        self, source: ImageSource, uris: Sequence[str], fresh: Sequence[Outcome], fingerprints: Fingerprints
+    ) -> dict[bytes, list[bytes]]:
+        """Look at pictures, remember what was seen, and say which others each may be a copy of."""
+        if not fresh:
+            return {}
+        embedder = self._catalogue.embedder()
+        data = source.read_many([uris[one.position] for one in fresh])
+        seen = list(
+            self._pool.map(lambda of: look(of[0], of[1].sha256, embedder, self._effort), zip(data, fresh, strict=True))
+        )
+        stored, _ = self._catalogue.vectors.read(pa.array([one.sha256 for one in fresh], pa.binary()))
+        candidates = Finder(self._catalogue, fingerprints).find(seen, stored, embedder)
+        fingerprints.add(with_candidates(seen, candidates))
+        beside = _beside(seen, stored.astype(np.float32))
+        return {
+            one.sha256: [*of_one, *of_others] for one, of_one, of_others in zip(seen, candidates, beside, strict=True)
+        }
+
+    def _edited(
+        self, one: Outcome, likely: Sequence[bytes], owner: Mapping[bytes, str], fingerprints: Fingerprints
+    ) -> Copy | None:
+        """What an incoming picture was made from, if from any of those that are likely."""
+        features = fingerprints.features(one.sha256)
+        best: tuple[float, Copy] | None = None
+        for key in dict.fromkeys(likely):
+            other = fingerprints.features(key)
+            laid = None if features is None or other is None else overlay(other, features)
+            if laid is not None and laid.agreement >= self._line and (best is None or laid.agreement > best[0]):
+                size = other.picture.shape if other is not None else (0, 0)
+                best = laid.agreement, Copy(owner[key], how_made(laid, (size[1], size[0])))
+        return None if best is None else best[1]
+
+
+def _beside(seen: Sequence[Seen], stored: np.ndarray) -> list[list[bytes]]:
+    """The nearest of each among those that come in with it, which no index has yet."""
+    unit = stored / np.maximum(np.linalg.norm(stored, axis=1, keepdims=True), 1e-6)
+    similarity = unit @ unit.T
+    np.fill_diagonal(similarity, -np.inf)
+    nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :NEAREST]
+    return [[seen[at].sha256 for at in row] for row in nearest.tolist()]
