@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from indexer.calibrating import Voters, leavable, same_bytes_numbers, voters_of
 from indexer.catalogue import Catalogue
+from indexer.label_queries import each_item
+from indexer.voters import Voters, labelled_items, learned_from, voters_of
 from retrieval.calibration import Held, fit, hold, steps
 from retrieval.recognition import KNN
 from retrieval.suspects import find_alike, find_suspects
@@ -22,6 +22,12 @@ FOREIGN: Final = "like no label"
 LEAK: Final = "same picture in another split"
 STRANGE: Final = 0.1
 """Probability of being known below which an item is listed as being like no label."""
+SPLIT: Final = "split"
+"""The column that says of which part of a data set an item is, unless another is named."""
+BY_HEART: Final = (
+    "the embedder was trained on {learned}; if those are items of this catalogue, wrong labels that it has learned by "
+    "heart are not seen"
+)
 SHOWN: Final = 5
 """Neighbours that a finding names."""
 
@@ -56,6 +62,8 @@ class Audit:
         items: labelled items that were looked at.
         labels: how many they have.
         left_out: items whose label no other picture has; nothing can be said of theirs.
+        agreed: share of the other items whose label is the most probable by the others, in [0, 1]; where it is low,
+            the embedder does not tell the labels apart, and findings are little to go by.
         version: of the catalogue.
     """
 
@@ -64,6 +72,7 @@ class Audit:
     items: int
     labels: int
     left_out: int
+    agreed: float
     version: int
 
     def to_dict(self) -> dict[str, Any]:
@@ -72,6 +81,7 @@ class Audit:
             "items": self.items,
             "labels": self.labels,
             "left_out": self.left_out,
+            "agreed": self.agreed,
             "version": self.version,
             "findings": self.findings.to_pylist(),
             "alike": [{"first": a, "second": b, "overlap": share} for a, b, share in self.alike],
@@ -83,6 +93,7 @@ def audit(
     *,
     split: str | None = None,
     progress: Callable[[int, int], object] = lambda done, total: None,
+    notice: Callable[[str], object] = lambda _: None,
 ) -> Audit:
     """Look for labels that are probably wrong.
 
@@ -91,26 +102,23 @@ def audit(
 
     Args:
         catalogue: to look at.
-        split: a column of the items; the same picture with two values of it is a leak.
+        split: a column of the items; the same bytes with two values of it are a leak. None: ``split``, where there is
+            such a column.
         progress: told steps done and all steps.
+        notice: told what the findings cannot see.
 
     Raises:
         InputError: no labels, one label only, or too few items.
         NotFoundError: there is no such column.
         MissingExtraError: cleanlab is not installed.
     """
+    learned = learned_from(catalogue)
+    if learned is not None:
+        notice(BY_HEART.format(learned=learned))
     voters = voters_of(catalogue, None)
-    (numbers,) = same_bytes_numbers(voters.digests)
-    some = leavable(voters.gallery.codes, numbers)
-    codes, vocabulary = voters.gallery.codes[some], voters.vocabulary
-    held = hold(
-        voters.gallery.vectors[some],
-        codes,
-        voters.gallery,
-        vocabulary,
-        groups=(numbers[some], numbers),
-        device=catalogue.device,
-    )
+    queries, vocabulary = each_item(voters), voters.vocabulary
+    codes, some = queries.codes, queries.places
+    held = hold(queries.vectors, codes, voters.gallery, vocabulary, groups=queries.groups, device=catalogue.device)
     fitted = fit(held, vocabulary, progress=progress).numbers
     parts = steps(len(some), len(vocabulary.labels))
     shares = np.concatenate([fitted.probabilities(held.evidence.take(part), vocabulary, KNN) for part in parts])
@@ -139,6 +147,7 @@ def audit(
         items=len(voters.ids),
         labels=len(labels),
         left_out=len(voters.ids) - len(some),
+        agreed=float((best == codes).mean()),
         version=catalogue.version,
     )
 
@@ -183,10 +192,10 @@ class _Rows:
 def _twins(catalogue: Catalogue, voters: Voters, rows: _Rows, split: str | None) -> list[dict[str, Any]]:
     """Pairs of the same bytes with other labels, then those in other splits."""
     parts: list[Any] = [None] * len(voters.ids)
+    if split is None and SPLIT in catalogue.items().column_names:
+        split = SPLIT
     if split is not None:
-        items = catalogue.items(["label", split])
-        labelled = items.filter(pc.is_valid(items.column("label")))
-        parts = labelled.column(split).to_pylist()
+        parts = labelled_items(catalogue, [split]).column(split).to_pylist()
     groups: dict[bytes, list[int]] = {}
     for place, digest in enumerate(voters.digests):
         groups.setdefault(digest, []).append(place)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
+from indexer.calibrating import told
 from indexer.report_frame import Part, framed, table
 from indexer.report_sections import confidence
 from indexer.report_style import STYLE
@@ -35,15 +36,14 @@ def label_report_page(report: LabelReport) -> str:
         ("known", "Known or not", partial(_known, report)),
         ("classes", "Classes", partial(_classes, report)),
     ]
-    about = report.calibration
     head = (
         '<header><p class="brand">lookalike <span>evaluation of labels</span></p>'
         f'<h1>{data(report.title)}</h1><p class="protocol">{data(report.protocol)}</p><p>'
         f"{count(report.queries, 'query', 'queries')} by {count(report.items, 'item')} of "
         f"{count(report.labels, 'label')}; {report.foreign:,} of labels that no item has, {report.unlabelled:,} "
         f"without a label. Embedder {data(name_of(report.embedder))}, digest "
-        f"<code>{text(report.embedder['digest'][:12])}</code>; calibrated on {data(about['source'])}, "
-        f"{text(about['when'][:10])}.</p></header>"
+        f"<code>{text(report.embedder['digest'][:12])}</code>; calibrated on {data(told(report.calibration))}."
+        "</p></header>"
     )
     return framed(f"{report.title} – labels", STYLE + _OWN, head, parts)
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import numpy as np
 import pyarrow as pa
 
-from indexer.calibrating import Kept, calibration_of, head_of, labelled_items, unit_vectors_of, vocabulary_of
+from indexer.calibrating import Kept, calibration_of
 from indexer.catalogue import Catalogue
 from indexer.search import queries_of
+from indexer.voters import head_of, labelled_items, prior_factors, unit_vectors_of, vocabulary_of
 from retrieval.answers import ANSWERS_SCHEMA, Asked, answer
-from retrieval.errors import InputError, NotFoundError
+from retrieval.errors import InputError
 from retrieval.evidence import Evidence, K, copies_among
-from retrieval.prior import Prior
 
 LABELS_SCHEMA: Final = pa.schema(
     [
@@ -59,7 +59,7 @@ def label(
 
     Raises:
         InputError: not exactly one of ``images``, ``vectors``, ``ids``; no labels, or one only; no calibration; what
-            is asked for cannot be had.
+            is asked for cannot be had; no item has a value of ``known``.
         ImageError: a picture that cannot be read.
         NotFoundError: an unknown id or column.
         DamagedError: what stands on disk is not what was written.
@@ -67,13 +67,7 @@ def label(
     asked = asked or Asked()
     catalogue.refresh()
     items, index = catalogue.snapshot()
-    columns = list(known or {})
-    missing = [name for name in columns if name not in items.column_names]
-    if missing:
-        raise NotFoundError(
-            f"{catalogue.path} has no column {missing[0]!r}; it has {', '.join(map(repr, items.column_names))}"
-        )
-    labelled = labelled_items(catalogue, columns)
+    labelled = labelled_items(catalogue)
     kept = kept or calibration_of(catalogue)
     if kept is None:
         raise InputError(f"the labels of {catalogue.path} are not calibrated; run lookalike calibrate {catalogue.path}")
@@ -91,11 +85,8 @@ def label(
         evidence = Evidence(
             evidence.places, evidence.codes, evidence.similarities, evidence.copies, head.logits(queries)
         )
-    factors = None
-    for column, value in (known or {}).items():
-        values = [None if one is None else str(one) for one in labelled.column(column).to_pylist()]
-        factor = Prior.of(values, codes, len(vocabulary.labels)).factors([value] * len(names))
-        factors = factor if factors is None else factors * factor
+    given = {column: [value] * len(names) for column, value in (known or {}).items()}
+    factors = prior_factors(catalogue, given, own=ids, unheard=_refused)
     answers = answer(names, evidence, vocabulary, kept.calibration, asked=asked, factors=factors)
     there = evidence.places[:, 0] >= 0
     nearest = labelled.select(["id", "label"]).take(pa.array(np.maximum(evidence.places[:, 0], 0)))
@@ -105,6 +96,10 @@ def label(
         pa.array(evidence.similarities[:, 0], pa.float32(), mask=~there),
     ]
     return pa.table([*answers.columns, *columns_of_nearest], schema=LABELS_SCHEMA)
+
+
+def _refused(why: str) -> NoReturn:
+    raise InputError(why)
 
 
 def _without_selves(

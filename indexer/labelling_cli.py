@@ -1,4 +1,4 @@
-"""The commands that tell labels, and whether they are right: label, calibrate and audit."""
+"""The commands that tell labels, label and calibrate, and what measures them."""
 
 from __future__ import annotations
 
@@ -20,11 +20,9 @@ from indexer.options import (
     progress_bar,
     source_options,
 )
-from indexer.report_words import count
 from retrieval.errors import InputError
 
 if TYPE_CHECKING:
-    from indexer.auditing import Audit
     from indexer.calibrating import Kept
     from indexer.catalogue import Catalogue
 
@@ -116,8 +114,11 @@ def label(
     if as_json:
         echo_json({"labels": table.to_pylist(), "calibration": kept.about})
         return
+    from indexer.calibrating import told
+
     for row in table.to_pylist():
         _print_answer(row, coverage)
+    click.echo(f"\nhow sure that is was fitted on {told(kept.about)}")
 
 
 @click.command()
@@ -141,8 +142,8 @@ def calibrate(catalogue: Path, source: Path | None, device: str, runtime: str, a
     nonconformities of sets of labels. It becomes a new version of the catalogue, and is in force until the next.
     """
     from indexer.calibrating import calibrate as fit
-    from indexer.calibrating import pictures_of
     from indexer.catalogue import Catalogue
+    from indexer.label_queries import pictures_of
     from indexer.opening import read_source
     from indexer.options import refuse
 
@@ -201,12 +202,12 @@ def _summary(kept: Kept) -> dict[str, Any]:
 
 
 def _print_calibration(catalogue: Catalogue, kept: Kept) -> None:
-    from indexer.calibrating import LEAVE_ONE_OUT
+    from indexer.calibrating import told
 
     about = _summary(kept)
-    on = "its own items, each left out in turn" if about["source"] == LEAVE_ONE_OUT else about["source"]
     click.echo(
-        f"{catalogue.path.name}: calibrated on {about['pictures']:,} pictures of {on} (version {catalogue.version})\n"
+        f"{catalogue.path.name}: calibrated on {about['pictures']:,} pictures of {told(about)} "
+        f"(version {catalogue.version})\n"
         f"  labels     {about['labels']:,}, of {about['items']:,} items\n"
         f"  vote       the {about['voting']['k']} nearest, temperature {about['voting']['temperature']:g}\n"
         f"  known by   {about['known_by']}; AUROC {about['auroc']:.3f}, "
@@ -214,99 +215,6 @@ def _print_calibration(catalogue: Catalogue, kept: Kept) -> None:
     )
     for source, loss in about["loss"].items():
         click.echo(f"  {source:10s} the right label has {loss:.3f} nats to go on the average")
-
-
-@click.command()
-@CATALOGUE
-@click.option("--split-column", metavar="NAME", help="Also list the same picture in two splits of this column.")
-@click.option("--csv", "table", type=click.Path(path_type=Path), help="Write the findings there, to be corrected.")
-@click.option("--html", type=click.Path(path_type=Path), help="Write a page with the pictures to this file.")
-@click.option(
-    "--apply",
-    "corrections",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Give items the labels in the column correction of a CSV file; nothing is looked for.",
-)
-@click.option("--most", default=50, show_default=True, type=click.IntRange(min=0), help="Findings to print.")
-@DEVICE
-@JSON
-def audit(
-    catalogue: Path,
-    split_column: str | None,
-    table: Path | None,
-    html: Path | None,
-    corrections: Path | None,
-    most: int,
-    device: str,
-    as_json: bool,
-) -> None:
-    """List the items of CATALOGUE whose label is probably wrong, most doubtful first.
-
-    Each is labelled by the others. Look at the findings, write the right label into the column correction of the CSV
-    file, and give it back with --apply: a new version of the catalogue, whose next vote is by them.
-    """
-    from indexer.auditing import audit as find
-    from indexer.catalogue import Catalogue
-    from indexer.correcting import apply_corrections, check_table, corrections_file, read_corrections
-    from indexer.files import write_bytes
-    from indexer.options import check_page, refuse
-
-    if corrections is not None:
-        refuse({"--csv": table, "--html": html, "--split-column": split_column}, "does not go with --apply")
-        wanted = read_corrections(corrections)
-        with Catalogue.open(catalogue, device=device) as opened:
-            changed, version = apply_corrections(opened, wanted)
-        if as_json:
-            echo_json({"catalogue": str(catalogue), "changed": changed, "version": version})
-        else:
-            click.echo(f"{catalogue}: {count(changed, 'label')} corrected (version {version})")
-        return
-    if html is not None:
-        check_page(html)
-    if table is not None:
-        check_table(table)
-    with Catalogue.open(catalogue, device=device) as opened:
-        with progress_bar("audit", "steps") as progress:
-            found = find(opened, split=split_column, progress=lambda done, total: progress(done, total, 0))
-        if table is not None:
-            write_bytes(table, corrections_file(found))
-        if html is not None:
-            from indexer.audit_page import audit_page
-
-            write_bytes(html, audit_page(opened, found).encode())
-    if as_json:
-        echo_json({"catalogue": str(catalogue), **found.to_dict()})
-        return
-    _print_audit(catalogue, found, most)
-    for what, path in (("findings", table), ("pictures", html)):
-        if path is not None:
-            click.echo(f"the {what}: {path}")
-
-
-def _print_audit(catalogue: Path, found: Audit, most: int) -> None:
-    rows = found.findings.to_pylist()
-    click.echo(f"{catalogue}: {found.items:,} labelled items of {found.labels:,} labels, {len(rows):,} findings")
-    kind = None
-    for row in rows[:most]:
-        if row["finding"] != kind:
-            kind = row["finding"]
-            click.echo(f"\n{kind}")
-        said = f"  {printable(row['id'])}: {printable(row['label'])}"
-        if row["other"] is not None:
-            said += f"; as {printable(row['other'])}"
-        elif row["suggested"] != row["label"]:
-            said += f"; rather {printable(row['suggested'])} ({row['confidence']:.0%})"
-        click.echo(said)
-    if len(rows) > most:
-        click.echo(f"  and {len(rows) - most:,} more: --csv or --html has all of them")
-    if found.alike:
-        click.echo("\nclasses that may be one, with the share of their images taken for the other one")
-        for first, second, share in found.alike[:most]:
-            click.echo(f"  {share:.0%}  {printable(first)}  {printable(second)}")
-    if found.left_out:
-        one, many = "item is the only picture of its label", "items are the only pictures of their labels"
-        click.echo(f"\n{count(found.left_out, one, many)}, of which nothing can be said")
 
 
 def measure_labels(
@@ -321,9 +229,9 @@ def measure_labels(
     as_json: bool,
 ) -> None:
     """Do what ``lookalike evaluate --labels`` says."""
-    from indexer.calibrating import pictures_of
     from indexer.catalogue import Catalogue
     from indexer.label_evaluating import evaluate_catalogue_labels
+    from indexer.label_queries import pictures_of
     from indexer.label_report_page import label_report_page
     from indexer.label_report_text import print_label_report
     from indexer.opening import read_source

@@ -67,6 +67,7 @@ def test_wrong_labels_are_found_with_what_speaks_against_them(shop: Catalogue, p
         assert row["neighbours"]
         assert all(not str(id).startswith(f"{row['label']}/") for id in row["neighbours"])  # type: ignore[union-attr]
     assert (found.items, found.labels, found.left_out, found.version) == (56, 4, 0, shop.version)
+    assert found.agreed == pytest.approx(53 / 56)
     assert not of_kind(found, CONFLICT) and not of_kind(found, LEAK)
     page = audit_page(shop, found)
     assert page.count("rather <b>") == 3
@@ -96,8 +97,13 @@ def test_one_picture_under_two_labels_and_in_two_splits(folder: Path, tmp_path: 
             }
         assert found.left_out == 1
         assert "same picture, other label" in audit_page(shop, found).lower()
+        assert not of_kind(audit(shop), LEAK)  # no column is called split
         with pytest.raises(NotFoundError, match="has no column 'shop'"):
             audit(shop, split="shop")
+    (folder / "list.csv").write_text((folder / "list.csv").read_text().replace("image,label,part", "image,label,split"))
+    with Catalogue.create(tmp_path / "again", ColourEmbedder()) as again:
+        ingest(again, read_manifest(folder / "list.csv"))
+        assert of_kind(audit(again), LEAK).keys() == of_kind(found, LEAK).keys()
 
 
 def test_what_is_like_nothing_is_told(shop: Catalogue) -> None:

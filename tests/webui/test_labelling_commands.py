@@ -36,6 +36,8 @@ def test_a_label_at_once_and_calibrated_anew(shelf: Path, others: Path, run: Run
     assert code == 0, told
     assert "calibrating the labels of" in told
     assert str(red) in said and "nearest item: Paint/Red/" in said
+    assert "how sure that is was fitted on its own items, each left out in turn, 20" in said
+    assert "labels    calibrated on its own items, each left out in turn, 20" in run("info", shelf)[1]
     code, said, told = run("label", shelf, red, *ON_CPU)
     assert "calibrating" not in told  # it was kept
     found = as_json(run("calibrate", shelf, "--on", others, *ON_CPU, "--json"))
@@ -88,6 +90,7 @@ def test_an_audit_and_its_corrections(shelf: Path, tmp_path: Path, run: Run) -> 
     code, said, _ = run("audit", shelf)
     assert code == 0
     assert "1 item is the only picture of its label" in said
+    assert "the others agree with" in said
 
 
 @pytest.mark.parametrize(
@@ -107,6 +110,7 @@ def test_an_audit_and_its_corrections(shelf: Path, tmp_path: Path, run: Run) -> 
         (("audit", "SHELF", "--apply", "nowhere.csv"), "cannot read the corrections"),
         (("audit", "SHELF", "--apply", "nowhere.csv", "--csv", "x.csv"), "does not go with --apply"),
         (("audit", "SHELF", "--split-column", "x"), "has no column 'x'"),
+        (("label", "SHELF", "--id", "Paint/Red/000.jpg", "--prior", "source=1"), "has source '1'; they have '"),
         (("evaluate", "SHELF", "--labels", "--through", "Flat"), "does not go with --labels"),
         (("evaluate", "SHELF", "--prior", "x"), "goes with --labels"),
         (("evaluate", "SHELF", "--labels", "--prior", "x"), "--prior goes with --queries"),

@@ -1,0 +1,159 @@
+"""What says labels in a catalogue: its labelled items, the embedder's classifier head, and what is known besides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from indexer.catalogue import Catalogue
+from retrieval.errors import InputError
+from retrieval.evidence import LabelledGallery
+from retrieval.labelled import unit_length
+from retrieval.labels import Vocabulary
+from retrieval.model_card import read_description, trained_on
+from retrieval.prior import NOT_COUNTED, Prior
+from retrieval.recognition import Classifies
+from retrieval.tree import check_paths
+
+NAMED: Final = 8
+"""Values of a column that a message names."""
+
+
+@dataclass(frozen=True)
+class Voters:
+    """The labelled items of a catalogue's version.
+
+    Attributes:
+        gallery: their vectors and labels.
+        vocabulary: the labels, and which of them the head knows.
+        ids: of the items.
+        digests: SHA-256 of their bytes.
+    """
+
+    gallery: LabelledGallery
+    vocabulary: Vocabulary
+    ids: Sequence[str]
+    digests: Sequence[bytes]
+
+
+def labelled_items(catalogue: Catalogue, columns: Sequence[str] = ()) -> pa.Table:
+    """Give the items that have a label, with ``row``, ``id``, ``sha256``, ``label`` and some other columns.
+
+    Raises:
+        InputError: none has one, or all have the same, or one has an empty part in its path.
+        NotFoundError: there is no such column.
+    """
+    items = catalogue.items(list(dict.fromkeys(["row", "id", "sha256", "label", *columns])))
+    labelled = items.filter(pc.is_valid(items.column("label")))
+    names = pc.unique(labelled.column("label")).to_pylist()
+    if not names:
+        raise InputError(
+            f"no item of {catalogue.path} has a label; index a folder with a subfolder a label, or a list with "
+            "--label-column"
+        )
+    if len(names) == 1:
+        raise InputError(f"all items of {catalogue.path} have the label {names[0]!r}; there is nothing to tell apart")
+    check_paths(names)
+    return labelled
+
+
+def learned_from(catalogue: Catalogue) -> str | None:
+    """Say in words on what the catalogue's embedder was trained here; None where it was not."""
+    return trained_on(_described(catalogue))
+
+
+def head_of(catalogue: Catalogue) -> Classifies | None:
+    """Give the catalogue's embedder where it has a classifier head; loads it only then."""
+    if not _described(catalogue).get("architecture", {}).get("classes"):
+        return None
+    embedder = catalogue.embedder()
+    return embedder if isinstance(embedder, Classifies) and embedder.classes else None
+
+
+def _described(catalogue: Catalogue) -> dict[str, Any]:
+    return read_description(catalogue.path / "embedder" / catalogue.digest)
+
+
+def vocabulary_of(labelled: pa.Table, head: Classifies | None) -> tuple[Vocabulary, np.ndarray]:
+    """Give the labels of items, and the place of each item's label among them: (m,) int64."""
+    column = labelled.column("label").combine_chunks()
+    labels = sorted(pc.unique(column).to_pylist())
+    codes = pc.index_in(column, value_set=pa.array(labels, pa.string())).to_numpy().astype(np.int64)
+    counts = np.bincount(codes, minlength=len(labels))
+    return Vocabulary.of(labels, counts, () if head is None else head.classes), codes
+
+
+def unit_vectors_of(catalogue: Catalogue, items: pa.Table) -> np.ndarray:
+    """Read the vectors of items with ``id`` and ``sha256``, (n, dim) float32, L2-normalised.
+
+    Raises:
+        InputError: an item has none, or one that is zero or not finite.
+    """
+    vectors, present = catalogue.vectors.read(items.column("sha256"))
+    lost = int((~present).sum())
+    if lost:
+        raise InputError(f"{lost:,} items of {catalogue.path} have no vector; index their source again first")
+    return unit_length(vectors, items.column("id").to_pylist())
+
+
+def voters_of(catalogue: Catalogue, head: Classifies | None) -> Voters:
+    """Read the labelled items with their vectors.
+
+    Raises:
+        InputError: see ``labelled_items``; or an item has no vector.
+    """
+    labelled = labelled_items(catalogue)
+    vocabulary, codes = vocabulary_of(labelled, head)
+    vectors = unit_vectors_of(catalogue, labelled)
+    gallery = LabelledGallery(vectors, codes, vocabulary.labels)
+    return Voters(gallery, vocabulary, labelled.column("id").to_pylist(), labelled.column("sha256").to_pylist())
+
+
+def prior_factors(
+    catalogue: Catalogue,
+    known: Mapping[str, Sequence[str | None]],
+    *,
+    own: Sequence[str] | None = None,
+    unheard: Callable[[str], object],
+) -> np.ndarray | None:
+    """Say how much likelier each label is by what is known of n pictures besides: (n, c); None: nothing is known.
+
+    Args:
+        catalogue: whose labelled items are counted.
+        known: column → what each picture has in it; None: nothing.
+        own: the id of the item that each picture is, which has no say in its own; None: they are no items.
+        unheard: told in a sentence of values that no item has, and that therefore say nothing.
+
+    Raises:
+        NotFoundError: there is no such column.
+    """
+    if not known:
+        return None
+    labelled = labelled_items(catalogue, list(known))
+    vocabulary, codes = vocabulary_of(labelled, None)
+    ids, factors = labelled.column("id"), None
+    at = None if own is None else pc.index_in(pa.array(own, pa.string()), value_set=ids.combine_chunks()).to_pylist()
+    for column, values in known.items():
+        of_items = [None if value is None else str(value) for value in labelled.column(column).to_pylist()]
+        prior = Prior.of(of_items, codes, len(vocabulary.labels))
+        strange = sorted({value for value in values if value is not None} - set(prior.values))
+        if strange:
+            there = ", ".join(map(repr, prior.values[:NAMED])) + (", ..." if len(prior.values) > NAMED else "")
+            more = f" or {len(strange) - 1:,} other values" if len(strange) > 1 else ""
+            unheard(f"no labelled item of {catalogue.path} has {column} {strange[0]!r}{more}; they have {there}")
+        counted = None
+        if at is not None:
+            # What an item counted for is its own value, which need not be the one that is asked for.
+            itself = [
+                codes[place] if place is not None and of_items[place] == value else NOT_COUNTED
+                for place, value in zip(at, values, strict=True)
+            ]
+            counted = np.array(itself, dtype=np.int64)
+        found = prior.factors(values, counted=counted)
+        factors = found if factors is None else factors * found
+    return factors
