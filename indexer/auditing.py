@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow as pa
 
 from indexer.catalogue import Catalogue
-from indexer.label_queries import each_item
+from indexer.label_queries import Queries, each_item, held_out
 from indexer.voters import Voters, labelled_items, learned_from, voters_of
-from retrieval.calibration import Held, fit, hold, steps
+from retrieval.calibration import fit, steps
+from retrieval.evidence import Evidence, gather
 from retrieval.recognition import KNN
 from retrieval.suspects import find_alike, find_suspects
 
@@ -118,16 +119,15 @@ def audit(
     voters = voters_of(catalogue, None)
     queries, vocabulary = each_item(voters), voters.vocabulary
     codes, some = queries.codes, queries.places
-    held = hold(queries.vectors, codes, voters.gallery, vocabulary, groups=queries.groups, device=catalogue.device)
+    held = held_out(queries, voters, device=catalogue.device)
     fitted = fit(held, vocabulary, progress=progress).numbers
-    parts = steps(len(some), len(vocabulary.labels))
-    shares = np.concatenate([fitted.probabilities(held.evidence.take(part), vocabulary, KNN) for part in parts])
-    known = fitted.openness.known(
-        np.concatenate([fitted.known_scores(held.evidence.take(part), vocabulary) for part in parts])
-    )
+    evidence = gather(queries.vectors, voters.gallery, without=queries.groups, device=catalogue.device)
+    parts = [evidence.take(part) for part in steps(len(some), len(vocabulary.labels))]
+    shares = np.concatenate([fitted.probabilities(part, vocabulary, KNN) for part in parts])
+    known = fitted.openness.known(np.concatenate([fitted.known_scores(part, vocabulary) for part in parts]))
     suspects = find_suspects(shares, codes)
     best = shares.argmax(axis=1)
-    rows = _Rows(voters, held, some, best, shares.max(axis=1), suspects.quality)
+    rows = _Rows(voters, queries, evidence, best, shares.max(axis=1), suspects.quality)
     found = [rows.row(int(at), WRONG) for at in suspects.places]
     found += _twins(catalogue, voters, rows, split)
     listed = {row["id"] for row in found}
@@ -157,16 +157,17 @@ class _Rows:
     """Makes rows of findings of the items that could be left out: (s,) arrays in their order."""
 
     voters: Voters
-    held: Held
-    some: np.ndarray
+    queries: Queries
+    evidence: Evidence
     best: np.ndarray
     confidence: np.ndarray
     quality: np.ndarray
 
     def of_item(self, place: int, finding: str, other: str) -> dict[str, Any]:
         """The row of an item by its place among the voters, also of one that nothing can be said of."""
-        at = int(np.searchsorted(self.some, place))
-        if at < len(self.some) and self.some[at] == place:
+        places = self.queries.places
+        at = int(np.searchsorted(places, place))
+        if at < len(places) and places[at] == place:
             return self.row(at, finding, other)
         voters = self.voters
         label = voters.vocabulary.labels[voters.gallery.codes[place]]
@@ -175,12 +176,12 @@ class _Rows:
     def row(self, at: int, finding: str, other: str | None = None) -> dict[str, Any]:
         """The row of one of the items that could be left out."""
         labels, ids = self.voters.vocabulary.labels, self.voters.ids
-        evidence = self.held.evidence
-        of_others = (evidence.codes[at] != self.held.codes[at]) & (evidence.codes[at] >= 0)
+        evidence = self.evidence
+        of_others = (evidence.codes[at] != self.queries.codes[at]) & (evidence.codes[at] >= 0)
         return {
-            "id": ids[self.some[at]],
+            "id": self.queries.ids[at],
             "finding": finding,
-            "label": labels[self.held.codes[at]],
+            "label": self.queries.labels[at],
             "suggested": labels[self.best[at]],
             "confidence": float(self.confidence[at]),
             "quality": float(self.quality[at]),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -34,7 +35,7 @@ POOR: Final = 0.8
     metavar="FILE",
     help="Give items the labels in the column correction of a CSV file; nothing is looked for.",
 )
-@click.option("--most", default=50, show_default=True, type=click.IntRange(min=0), help="Findings to print.")
+@click.option("--most", default=50, show_default=True, type=click.IntRange(min=0), help="Findings of a kind to print.")
 @DEVICE
 @JSON
 def audit(
@@ -102,20 +103,13 @@ def _print_audit(catalogue: Path, found: Audit, most: int) -> None:
         click.echo(
             "  that is little: an embedder that tells these labels apart finds more, and suspects fewer right ones"
         )
-    kind = None
-    for row in rows[:most]:
-        if row["finding"] != kind:
-            kind = row["finding"]
-            click.echo(f"\n{kind}")
-        said = f"  {printable(row['id'])}: {printable(row['label'])}"
-        if row["other"] is not None:
-            said += f"; as {printable(row['other'])}"
-        elif row["suggested"] != row["label"]:
-            said += f"; rather {printable(row['suggested'])} ({row['confidence']:.0%})"
-        against = ", ".join(map(printable, row["neighbours"][:AGAINST]))
-        click.echo(said + (f"; beside {against}" if against and row["other"] is None else ""))
-    if len(rows) > most:
-        click.echo(f"  and {len(rows) - most:,} more: --csv or --html has all of them")
+    for kind, group in groupby(rows, lambda row: row["finding"]):
+        of_kind = list(group)
+        click.echo(f"\n{kind}: {len(of_kind):,}")
+        for row in of_kind[:most]:
+            click.echo(_said(row))
+        if len(of_kind) > most:
+            click.echo(f"  and {len(of_kind) - most:,} more: --csv or --html has all of them")
     if found.alike:
         click.echo("\nclasses that may be one, with the share of their images taken for the other one")
         for first, second, share in found.alike[:most]:
@@ -123,3 +117,13 @@ def _print_audit(catalogue: Path, found: Audit, most: int) -> None:
     if found.left_out:
         one, many = "item is the only picture of its label", "items are the only pictures of their labels"
         click.echo(f"\n{count(found.left_out, one, many)}, of which nothing can be said")
+
+
+def _said(row: dict[str, Any]) -> str:
+    said = f"  {printable(row['id'])}: {printable(row['label'])}"
+    if row["other"] is not None:
+        return f"{said}; as {printable(row['other'])}"
+    if row["suggested"] != row["label"]:
+        said += f"; rather {printable(row['suggested'])} ({row['confidence']:.0%})"
+    against = ", ".join(map(printable, row["neighbours"][:AGAINST]))
+    return f"{said}; beside {against}" if against else said

@@ -15,9 +15,9 @@ import pyarrow.compute as pc
 
 from indexer.catalogue import Catalogue
 from indexer.files import write_bytes
-from indexer.label_queries import Pictures, Queries, each_item, each_picture
+from indexer.label_queries import Pictures, Queries, each_item, each_picture, held_out
 from indexer.voters import head_of, learned_from, voters_of
-from retrieval.calibration import Calibration, fit, hold
+from retrieval.calibration import Calibration, fit
 from retrieval.errors import DamagedError
 
 KEY: Final = "calibration"
@@ -78,16 +78,7 @@ def calibrate(
         else:
             source, queries = pictures.source, each_picture(pictures, voters)
         _tell_strangers(queries, source, notice)
-        held = hold(
-            queries.vectors,
-            queries.codes,
-            voters.gallery,
-            vocabulary,
-            logits=None if head is None else head.logits(queries.vectors),
-            groups=queries.groups,
-            device=catalogue.device,
-        )
-        fitted = fit(held, vocabulary, progress=progress)
+        fitted = fit(held_out(queries, voters, head=head, device=catalogue.device), vocabulary, progress=progress)
         _tell_missing(queries, source, vocabulary.labels, notice)
         about = {
             "source": source,

@@ -17,6 +17,8 @@ from retrieval.errors import InputError, NotFoundError
 from retrieval.tree import check_paths
 
 CORRECTION: Final = "correction"
+BETWEEN: Final = " | "
+"""Ids of neighbours in one cell; spaces are common in ids."""
 
 
 def corrections_file(found: Audit) -> bytes:
@@ -27,7 +29,7 @@ def corrections_file(found: Audit) -> bytes:
     for row in found.findings.to_pylist():
         numbers = ["" if row[name] is None else f"{row[name]:.3f}" for name in ("confidence", "quality")]
         texts = [row["id"], "", row["finding"], row["label"], row["suggested"] or ""]
-        writer.writerow([*texts, *numbers, row["other"] or "", " ".join(row["neighbours"])])
+        writer.writerow([*texts, *numbers, row["other"] or "", BETWEEN.join(row["neighbours"])])
     return text.getvalue().encode()
 
 
@@ -64,8 +66,12 @@ def read_corrections(path: Path) -> dict[str, str]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the corrections {path}: {getattr(error, 'strerror', None) or error}") from error
-    rows = csv.DictReader(io.StringIO(text, newline=""))
-    missing = {"id", CORRECTION} - set(rows.fieldnames or ())
+    table = csv.DictReader(io.StringIO(text, newline=""))
+    try:
+        names, rows = table.fieldnames or (), list(table)
+    except csv.Error as error:
+        raise InputError(f"cannot read the corrections {path}: {error}") from error
+    missing = {"id", CORRECTION} - set(names)
     if missing:
         raise InputError(
             f"{path} has no column {min(missing)!r}; take the CSV file that lookalike audit --csv writes, and fill its "

@@ -12,9 +12,11 @@ import pyarrow.compute as pc
 from indexer.catalogue import Catalogue
 from indexer.evaluation import embed_queries
 from indexer.voters import Voters
+from retrieval.calibration import MOST, Held, hold
 from retrieval.errors import InputError, NotFoundError
 from retrieval.labelled import unit_length
 from retrieval.manifest import Manifest
+from retrieval.recognition import Classifies
 from retrieval.tree import check_paths
 
 
@@ -62,6 +64,20 @@ class Queries:
     groups: tuple[np.ndarray, np.ndarray]
     places: np.ndarray
 
+    def drawn(self, most: int, *, seed: int = 0) -> Queries:
+        """At most so many of known labels, and as many of unknown ones, at random and in their order."""
+        rng = np.random.default_rng(seed)
+        sides = [np.flatnonzero(self.codes >= 0), np.flatnonzero(self.codes < 0)]
+        some = np.sort(np.concatenate([rng.permutation(side)[:most] for side in sides]))
+        return Queries(
+            vectors=self.vectors[some],
+            codes=self.codes[some],
+            ids=[self.ids[at] for at in some.tolist()],
+            labels=[self.labels[at] for at in some.tolist()],
+            groups=(self.groups[0][some], self.groups[1]),
+            places=self.places[some] if len(self.places) else self.places,
+        )
+
 
 def each_item(voters: Voters) -> Queries:
     """Ask for each item by the others; those of a label that no other bytes have cannot be, and are left out."""
@@ -92,6 +108,27 @@ def each_picture(pictures: Pictures, voters: Voters) -> Queries:
         labels=pictures.labels,
         groups=(own, others),
         places=np.empty(0, dtype=np.int64),
+    )
+
+
+def held_out(queries: Queries, voters: Voters, *, head: Classifies | None = None, device: str) -> Held:
+    """Gather what speaks for the labels of queries, to fit numbers on; of many, as many as a fit looks at.
+
+    Args:
+        queries: that were held out.
+        voters: by which they are labelled.
+        head: the classifier head; None: it has no say.
+        device: where neighbours are computed.
+    """
+    some = queries.drawn(MOST)
+    return hold(
+        some.vectors,
+        some.codes,
+        voters.gallery,
+        voters.vocabulary,
+        logits=None if head is None else head.logits(some.vectors),
+        groups=some.groups,
+        device=device,
     )
 
 

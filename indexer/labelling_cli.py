@@ -67,7 +67,7 @@ SHARE: Final = click.FloatRange(min=0, max=1)
     "priors",
     multiple=True,
     metavar="COLUMN=VALUE",
-    help="What is known of the pictures besides, such as region=Goa; may be repeated.",
+    help="What is known of the pictures besides, such as region=Goa; may be repeated. Sets of labels do not heed it.",
 )
 @DEVICE
 @RUNTIME

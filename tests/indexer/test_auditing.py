@@ -14,7 +14,7 @@ from indexer.audit_page import audit_page
 from indexer.auditing import CONFLICT, FINDINGS_SCHEMA, FOREIGN, LEAK, WRONG, Audit, audit
 from indexer.calibrating import calibrate
 from indexer.catalogue import Catalogue
-from indexer.correcting import CORRECTION, apply_corrections, check_table, corrections_file, read_corrections
+from indexer.correcting import BETWEEN, CORRECTION, apply_corrections, check_table, corrections_file, read_corrections
 from indexer.ingest import ingest
 from indexer.items import CORRECTED_FROM
 from indexer.labelling import label
@@ -118,6 +118,8 @@ def test_a_correction_is_a_version_and_counts_at_once(shop: Catalogue, planted: 
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["id"] for row in rows} >= set(planted)
+    ids = set(shop.items().column("id").to_pylist())
+    assert all(set(row["neighbours"].split(BETWEEN)) <= ids for row in rows if row["neighbours"])
     with pytest.raises(InputError, match=f"no row of .* has a {CORRECTION}"):
         read_corrections(path)
     for row in rows:
@@ -174,6 +176,9 @@ def test_files_that_correct_nothing(text: str, said: str, tmp_path: Path) -> Non
         read_corrections(tmp_path / "file.csv")
     with pytest.raises(InputError, match="cannot read the corrections"):
         read_corrections(tmp_path / "nowhere.csv")
+    (tmp_path / "file.csv").write_text(f"id,{CORRECTION}\n" + "x" * 140_000 + ",b\n")
+    with pytest.raises(InputError, match=r"cannot read the corrections .*field larger than"):
+        read_corrections(tmp_path / "file.csv")
 
 
 def test_findings_are_written_over_nothing_that_somebody_filled(shop: Catalogue, tmp_path: Path) -> None:

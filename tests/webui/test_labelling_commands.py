@@ -93,6 +93,24 @@ def test_an_audit_and_its_corrections(shelf: Path, tmp_path: Path, run: Run) -> 
     assert "the others agree with" in said
 
 
+def test_each_kind_of_finding_is_told_with_what_speaks_against(
+    tmp_path: Path, weights: Path, others: Path, run: Run
+) -> None:
+    red, blue = others / "Paint/Red", others / "Paint/Blue"
+    for name in ("001.jpg", "002.jpg", "003.jpg"):
+        (red / name).rename(blue / f"moved-{name}")
+    (blue / "twin.jpg").write_bytes((red / "004.jpg").read_bytes())
+    run("index", others, "--catalogue", tmp_path / "shelf", "--backbone", TINY, "--weights", weights, *ON_CPU)
+    found = as_json(run("audit", tmp_path / "shelf", "--json"))
+    wrong = [row for row in found["findings"] if row["finding"] == "wrong label"]
+    code, said, told = run("audit", tmp_path / "shelf", "--most", "1")
+    assert code == 0, told
+    assert f"\nwrong label: {len(wrong)}\n" in said
+    assert "; beside Paint/" in said
+    assert f"and {len(wrong) - 1} more: --csv or --html has all of them" in said
+    assert "\nsame picture, other label: 1\n  Paint/Blue/twin.jpg: Paint/Blue; as Paint/Red/004.jpg" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
