@@ -11,7 +11,7 @@ from indexer.catalogue import Catalogue
 from indexer.report_frame import Part, framed
 from indexer.report_pictures import PICTURE_SIZE, Album
 from indexer.report_style import STYLE
-from indexer.report_words import text
+from indexer.report_words import sure, text
 from indexer.search import thumbnail
 
 MOST = 200  # findings of a kind that are drawn
@@ -66,7 +66,7 @@ def _finding(row: dict[str, Any], album: Album) -> str:
     near = "".join(album.show(id, f"{id}, beside it") for id in beside)
     said = f"<b>{text(row['label'])}</b>"
     if row["suggested"] is not None and row["suggested"] != row["label"]:
-        said += f", rather <b>{text(row['suggested'])}</b> ({row['confidence']:.0%})"
+        said += f", rather <b>{text(row['suggested'])}</b> ({text(sure(row['confidence']))})"
     return (
         f'<div class="finding"><div>{album.show(row["id"], row["id"])}</div><div><p>{said}</p>'
         f'<p><small>{text(row["id"])}</small></p><div class="near">{near}</div></div></div>'

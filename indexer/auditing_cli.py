@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from indexer.options import CATALOGUE, DEVICE, JSON, echo_json, notice, printable, progress_bar
-from indexer.report_words import count
+from indexer.report_words import count, sure
 
 if TYPE_CHECKING:
     from indexer.auditing import Audit
@@ -124,6 +124,6 @@ def _said(row: dict[str, Any]) -> str:
     if row["other"] is not None:
         return f"{said}; as {printable(row['other'])}"
     if row["suggested"] != row["label"]:
-        said += f"; rather {printable(row['suggested'])} ({row['confidence']:.0%})"
+        said += f"; rather {printable(row['suggested'])} ({sure(row['confidence'])})"
     against = ", ".join(map(printable, row["neighbours"][:AGAINST]))
     return f"{said}; beside {against}" if against else said

@@ -20,6 +20,7 @@ from indexer.options import (
     progress_bar,
     source_options,
 )
+from indexer.report_words import sure
 from retrieval.errors import InputError
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def label(
         raise click.UsageError("name one or more pictures, or items with --id, and not both")
     if by_label and coverage is None:
         raise click.UsageError("--by-label goes with --coverage")
-    known = dict(_pair(prior) for prior in priors)
+    known = _priors(priors)
     check_pictures(images)
     asked = Asked(source, confidence, false_accept, coverage, by_label)
     with Catalogue.open(catalogue, device=device, runtime=runtime) as opened:
@@ -163,27 +164,31 @@ def calibrate(catalogue: Path, source: Path | None, device: str, runtime: str, a
         _print_calibration(opened, kept)
 
 
-def _pair(prior: str) -> tuple[str, str]:
-    column, sign, value = prior.partition("=")
-    if not sign or not column or not value:
-        raise InputError(f"--prior {prior!r} is no COLUMN=VALUE, such as region=Goa")
-    return column, value
+def _priors(given: Sequence[str]) -> dict[str, str]:
+    known: dict[str, str] = {}
+    for prior in given:
+        column, sign, value = prior.partition("=")
+        if not sign or not column or not value:
+            raise InputError(f"--prior {prior!r} is no COLUMN=VALUE, such as region=Goa")
+        if known.setdefault(column, value) != value:
+            raise InputError(f"--prior says two things of {column!r}: {known[column]!r} and {value!r}")
+    return known
 
 
 def _print_answer(row: dict[str, Any], coverage: float | None) -> None:
     click.echo(f"\n{printable(row['query'])}")
-    likeliest = f"{printable(row['likeliest'])} ({row['likeliest_confidence']:.0%})"
+    likeliest = f"{printable(row['likeliest'])} ({sure(row['likeliest_confidence'])})"
     if row["answer"] == "none of these":
         click.echo(f"  none of these; the nearest label is {likeliest}")
     elif row["answer"] == "unsure":
         click.echo(f"  unsure; perhaps {likeliest}")
     else:
-        said = f"  {printable(row['label'])} ({row['confidence']:.0%})"
+        said = f"  {printable(row['label'])} ({sure(row['confidence'])})"
         below = row["likeliest"].removeprefix(row["label"]).lstrip("/")
-        click.echo(said + (f", perhaps {printable(below)} ({row['likeliest_confidence']:.0%})" if below else ""))
+        click.echo(said + (f", perhaps {printable(below)} ({sure(row['likeliest_confidence'])})" if below else ""))
     if coverage is not None:
         inside = ", ".join(map(printable, row["set"])) or "empty: none of these"
-        click.echo(f"  set at {coverage:.0%}: {inside}")
+        click.echo(f"  set at {100 * coverage:g}%: {inside}")
     click.echo(f"  nearest item: {printable(row['nearest'] or '-')}, similarity {row['similarity'] or 0:.4f}")
 
 

@@ -117,6 +117,7 @@ def test_each_kind_of_finding_is_told_with_what_speaks_against(
         (("label", "SHELF"), "name one or more pictures"),
         (("label", "SHELF", "x.jpg", "--by-label"), "--by-label goes with --coverage"),
         (("label", "SHELF", "x.jpg", "--prior", "region"), "is no COLUMN=VALUE"),
+        (("label", "SHELF", "x.jpg", "--prior", "region=a", "--prior", "region=b"), "says two things of 'region'"),
         (("label", "SHELF", "nowhere.jpg"), "there is no file"),
         (
             ("label", "SHELF", "--id", "Paint/Red/000.jpg", "--source", "head"),
