@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 from indexer.audit_page import audit_page
 from indexer.auditing import CONFLICT, FINDINGS_SCHEMA, FOREIGN, LEAK, WRONG, Audit, audit
@@ -106,9 +108,16 @@ def test_one_picture_under_two_labels_and_in_two_splits(folder: Path, tmp_path: 
         assert of_kind(audit(again), LEAK).keys() == of_kind(found, LEAK).keys()
 
 
-def test_what_is_like_nothing_is_told(shop: Catalogue) -> None:
-    found = of_kind(audit(shop), FOREIGN)
-    assert not set(found) & set(of_kind(audit(shop), WRONG))
+def test_what_is_like_nothing_is_told(folder: Path, planted: dict[str, str], tmp_path: Path) -> None:
+    stripes = np.zeros((40, 48, 3), np.uint8)
+    stripes[:20] = 255  # at right angles to pictures of one colour
+    Image.fromarray(stripes).save(folder / "Paint" / "Red" / "stripes.png")
+    with Catalogue.create(tmp_path / "shop", ColourEmbedder()) as shop:
+        ingest(shop, read_manifest(folder))
+        found = audit(shop)
+        assert of_kind(found, FOREIGN).keys() == {"Paint/Red/stripes.png"}
+        assert of_kind(found, WRONG).keys() == planted.keys()
+        assert "Like no label: 1" in audit_page(shop, found)
 
 
 def test_a_correction_is_a_version_and_counts_at_once(shop: Catalogue, planted: dict[str, str], tmp_path: Path) -> None:
