@@ -196,7 +196,7 @@ def _twins(catalogue: Catalogue, voters: Voters, rows: _Rows, split: str | None)
     if split is None and SPLIT in catalogue.items().column_names:
         split = SPLIT
     if split is not None:
-        parts = labelled_items(catalogue, [split]).column(split).to_pylist()
+        parts = labelled_items(catalogue, None).values(split)
     groups: dict[bytes, list[int]] = {}
     for place, digest in enumerate(voters.digests):
         groups.setdefault(digest, []).append(place)

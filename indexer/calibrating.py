@@ -23,7 +23,7 @@ from retrieval.errors import DamagedError
 KEY: Final = "calibration"
 """Of the metadata of a version; names the file by its digest."""
 FOLDER: Final = "calibration"
-FORMAT: Final = 1
+FORMAT: Final = 2
 CHANGED: Final = 0.1
 """Share of items that may have come, gone or changed their label before a calibration is called old."""
 LEAVE_ONE_OUT: Final = "leave-one-out"

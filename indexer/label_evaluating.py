@@ -12,7 +12,7 @@ from indexer.calibrating import LEAVE_ONE_OUT, Kept
 from indexer.catalogue import Catalogue
 from indexer.evaluation import FLATTERING
 from indexer.label_queries import Pictures, each_item, each_picture, same_bytes_numbers
-from indexer.voters import head_of, learned_from, prior_factors, unit_vectors_of, voters_of
+from indexer.voters import head_of, labelled_items, learned_from, prior_factors, unit_vectors_of, voters_of
 from retrieval.evidence import gather
 from retrieval.few_shot import Episodes, FewShot, few_shot
 from retrieval.label_evaluation import Asking, LabelReport, evaluate_labels
@@ -57,7 +57,7 @@ def evaluate_catalogue_labels(
         how, queries = f"pictures of {pictures.source} by the items", each_picture(pictures, voters)
     logits = None if head is None else head.logits(queries.vectors)
     evidence = gather(queries.vectors, voters.gallery, without=queries.groups, logits=logits, device=catalogue.device)
-    factors = prior_factors(catalogue, known or {}, unheard=notice)
+    factors = prior_factors(labelled_items(catalogue, head), known or {}, unheard=notice)
     asking = Asking(queries.ids, queries.labels, queries.codes, evidence, factors)
     found, table = evaluate_labels(asking, voters.vocabulary, kept.calibration)
     given = f", given {' and '.join(known)}" if known else ""

@@ -12,7 +12,7 @@ import pyarrow as pa
 from indexer.calibrating import Kept, calibration_of
 from indexer.catalogue import Catalogue
 from indexer.search import queries_of
-from indexer.voters import head_of, labelled_items, prior_factors, unit_vectors_of, vocabulary_of
+from indexer.voters import LabelledItems, head_of, labelled_items, prior_factors, unit_vectors_of
 from retrieval.answers import ANSWERS_SCHEMA, Asked, answer
 from retrieval.errors import InputError
 from retrieval.evidence import Evidence, K, copies_among
@@ -67,29 +67,29 @@ def label(
     asked = asked or Asked()
     catalogue.refresh()
     items, index = catalogue.snapshot()
-    labelled = labelled_items(catalogue)
+    head = head_of(catalogue)
+    labelled = labelled_items(catalogue, head, items=items)
     kept = kept or calibration_of(catalogue)
     if kept is None:
         raise InputError(f"the labels of {catalogue.path} are not calibrated; run lookalike calibrate {catalogue.path}")
-    head = head_of(catalogue)
-    vocabulary, codes = vocabulary_of(labelled, head)
-    asked.check(vocabulary)
+    asked.check(labelled.vocabulary)
     names, queries, selves = queries_of(catalogue, items, images=images, vectors=vectors, ids=ids)
-    rows = labelled.column("row").to_numpy()
+    rows = labelled.table.column("row").to_numpy()
     extra = max(map(len, selves), default=0) if ids is not None else 0
-    found, similarities = index.search(queries, min(K + extra, len(rows)), allowed=rows)
+    allowed = None if labelled.every else rows
+    found, similarities = index.search(queries, min(K + extra, len(rows)), allowed=allowed)
     if ids is not None:
         found, similarities = _without_selves(found, similarities, selves)
-    evidence = _evidence(catalogue, labelled, codes, found[:, :K], similarities[:, :K])
+    evidence = _evidence(catalogue, labelled, found[:, :K], similarities[:, :K])
     if head is not None:
         evidence = Evidence(
             evidence.places, evidence.codes, evidence.similarities, evidence.copies, head.logits(queries)
         )
     given = {column: [value] * len(names) for column, value in (known or {}).items()}
-    factors = prior_factors(catalogue, given, own=ids, unheard=_refused)
-    answers = answer(names, evidence, vocabulary, kept.calibration, asked=asked, factors=factors)
+    factors = prior_factors(labelled, given, own=ids, unheard=_refused)
+    answers = answer(names, evidence, labelled.vocabulary, kept.calibration, asked=asked, factors=factors)
     there = evidence.places[:, 0] >= 0
-    nearest = labelled.select(["id", "label"]).take(pa.array(np.maximum(evidence.places[:, 0], 0)))
+    nearest = labelled.table.select(["id", "label"]).take(pa.array(np.maximum(evidence.places[:, 0], 0)))
     columns_of_nearest = [
         pa.array(nearest.column("id").to_pylist(), pa.string(), mask=~there),
         pa.array(nearest.column("label").to_pylist(), pa.string(), mask=~there),
@@ -112,13 +112,11 @@ def _without_selves(
     return kept, np.take_along_axis(np.where(own, -np.inf, similarities), order, axis=1)
 
 
-def _evidence(
-    catalogue: Catalogue, labelled: pa.Table, codes: np.ndarray, found: np.ndarray, similarities: np.ndarray
-) -> Evidence:
+def _evidence(catalogue: Catalogue, labelled: LabelledItems, found: np.ndarray, similarities: np.ndarray) -> Evidence:
     """What rows of the index say, as places among the labelled items."""
-    places = np.where(found >= 0, np.searchsorted(labelled.column("row").to_numpy(), found), -1)
+    places = np.where(found >= 0, np.searchsorted(labelled.table.column("row").to_numpy(), found), -1)
     near = np.unique(places[places >= 0])
-    vectors = unit_vectors_of(catalogue, labelled.select(["id", "sha256"]).take(pa.array(near)))
-    own = np.where(places >= 0, codes[places], -1)
+    vectors = unit_vectors_of(catalogue, labelled.table.select(["id", "sha256"]).take(pa.array(near)))
+    own = np.where(places >= 0, labelled.codes[places], -1)
     copies = copies_among(np.where(places >= 0, np.searchsorted(near, places), -1), own, vectors)
     return Evidence(places, own, similarities.astype(np.float32), copies)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from indexer.catalogue import Catalogue
 
 SOURCES: Final = ("fusion", "knn", "head")
+STRICT: Final = 0.05  # share of unknown pictures that pass, of which calibrate says what it costs
+POOR: Final = 0.8
+"""AUROC of known against unknown below which calibrate says that it is little."""
 SHARE: Final = click.FloatRange(min=0, max=1)
 
 
@@ -45,11 +49,10 @@ SHARE: Final = click.FloatRange(min=0, max=1)
 )
 @click.option(
     "--false-accept",
-    default=0.05,
-    show_default=True,
     type=SHARE,
     metavar="P",
-    help="Share of pictures of none of the labels that may pass for one.",
+    help="Share of pictures of none of the labels that may pass for one  [default: as many as do where 95 % of the "
+    "others are let pass]",
 )
 @click.option(
     "--coverage",
@@ -78,7 +81,7 @@ def label(
     images: tuple[Path, ...],
     ids: tuple[str, ...],
     confidence: float,
-    false_accept: float,
+    false_accept: float | None,
     coverage: float | None,
     by_label: bool,
     source: Any,
@@ -203,6 +206,7 @@ def _summary(kept: Kept) -> dict[str, Any]:
         "known_by": openness.score,
         "auroc": openness.auroc,
         "fpr_at_95": openness.fpr_at_95,
+        "refused_at_5": openness.refused(STRICT),
     }
 
 
@@ -215,11 +219,14 @@ def _print_calibration(catalogue: Catalogue, kept: Kept) -> None:
         f"(version {catalogue.version})\n"
         f"  labels     {about['labels']:,}, of {about['items']:,} items\n"
         f"  vote       the {about['voting']['k']} nearest, temperature {about['voting']['temperature']:g}\n"
-        f"  known by   {about['known_by']}; AUROC {about['auroc']:.3f}, "
-        f"{about['fpr_at_95']:.1%} of unknown pass where 95 % of known do"
+        f"  known by   {about['known_by']}; AUROC {about['auroc']:.3f}\n"
+        f"  none of these is said of 5 % of the known pictures, and {about['fpr_at_95']:.1%} of the unknown pass; with "
+        f"--false-accept {STRICT:g} of {about['refused_at_5']:.1%} of the known"
     )
+    if about["auroc"] < POOR:
+        click.echo("    which is hard to tell here; an embedder trained on these labels tells it better")
     for source, loss in about["loss"].items():
-        click.echo(f"  {source:10s} the right label has {loss:.3f} nats to go on the average")
+        click.echo(f"  {source:10s} the right label is given {sure(math.exp(-loss))} (geometric mean)")
 
 
 def measure_labels(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from indexer.catalogue import Catalogue
-from retrieval.errors import InputError
+from retrieval.errors import InputError, NotFoundError
 from retrieval.evidence import LabelledGallery
 from retrieval.labelled import unit_length
 from retrieval.labels import Vocabulary
@@ -41,25 +43,78 @@ class Voters:
     digests: Sequence[bytes]
 
 
-def labelled_items(catalogue: Catalogue, columns: Sequence[str] = ()) -> pa.Table:
-    """Give the items that have a label, with ``row``, ``id``, ``sha256``, ``label`` and some other columns.
+@dataclass(frozen=True)
+class LabelledItems:
+    """The items of a version that have a label.
+
+    Attributes:
+        table: a row an item, ascending by ``row``, with all columns.
+        vocabulary: their labels, and which of them the head knows.
+        codes: (m,) int64, the place of each item's label in it.
+        every: whether the version has no other items.
+        path: of the catalogue, for messages.
+    """
+
+    table: pa.Table
+    vocabulary: Vocabulary
+    codes: np.ndarray
+    every: bool
+    path: Path
+
+    def values(self, column: str) -> list[Any]:
+        """What the items have in a column.
+
+        Raises:
+            NotFoundError: there is no such column.
+        """
+        if column not in self.table.column_names:
+            raise NotFoundError(
+                f"{self.path} has no column {column!r}; it has {', '.join(map(repr, self.table.column_names))}"
+            )
+        values: list[Any] = self.table.column(column).to_pylist()
+        return values
+
+
+_LATEST: WeakKeyDictionary[Catalogue, tuple[pa.Table, Sequence[str], LabelledItems]] = WeakKeyDictionary()
+
+
+def labelled_items(catalogue: Catalogue, head: Classifies | None, *, items: pa.Table | None = None) -> LabelledItems:
+    """Give the items that have a label.
+
+    Those of the last version that was asked for are kept, since a server asks for them with each picture, and ten
+    thousand labels make a tree in a tenth of a second.
+
+    Args:
+        catalogue: whose items they are.
+        head: its classifier head; None: it has no say.
+        items: those of a snapshot; None: of the version that is open.
 
     Raises:
         InputError: none has one, or all have the same, or one has an empty part in its path.
-        NotFoundError: there is no such column.
     """
-    items = catalogue.items(list(dict.fromkeys(["row", "id", "sha256", "label", *columns])))
-    labelled = items.filter(pc.is_valid(items.column("label")))
-    names = pc.unique(labelled.column("label")).to_pylist()
-    if not names:
+    items = catalogue.items() if items is None else items
+    classes = () if head is None else head.classes
+    kept = _LATEST.get(catalogue)
+    if kept is None or kept[0] is not items or kept[1] != classes:
+        kept = _LATEST[catalogue] = (items, classes, _labelled(items, classes, catalogue.path))
+    return kept[2]
+
+
+def _labelled(items: pa.Table, classes: Sequence[str], path: Path) -> LabelledItems:
+    every = items.column("label").null_count == 0
+    table = items if every else items.filter(pc.is_valid(items.column("label"))).combine_chunks()
+    column = table.column("label").combine_chunks()
+    labels = sorted(pc.unique(column).to_pylist())
+    if not labels:
         raise InputError(
-            f"no item of {catalogue.path} has a label; index a folder with a subfolder a label, or a list with "
-            "--label-column"
+            f"no item of {path} has a label; index a folder with a subfolder a label, or a list with --label-column"
         )
-    if len(names) == 1:
-        raise InputError(f"all items of {catalogue.path} have the label {names[0]!r}; there is nothing to tell apart")
-    check_paths(names)
-    return labelled
+    if len(labels) == 1:
+        raise InputError(f"all items of {path} have the label {labels[0]!r}; there is nothing to tell apart")
+    check_paths(labels)
+    codes = pc.index_in(column, value_set=pa.array(labels, pa.string())).to_numpy().astype(np.int64)
+    vocabulary = Vocabulary.of(labels, np.bincount(codes, minlength=len(labels)), classes)
+    return LabelledItems(table, vocabulary, codes, every, path)
 
 
 def learned_from(catalogue: Catalogue) -> str | None:
@@ -77,15 +132,6 @@ def head_of(catalogue: Catalogue) -> Classifies | None:
 
 def _described(catalogue: Catalogue) -> dict[str, Any]:
     return read_description(catalogue.path / "embedder" / catalogue.digest)
-
-
-def vocabulary_of(labelled: pa.Table, head: Classifies | None) -> tuple[Vocabulary, np.ndarray]:
-    """Give the labels of items, and the place of each item's label among them: (m,) int64."""
-    column = labelled.column("label").combine_chunks()
-    labels = sorted(pc.unique(column).to_pylist())
-    codes = pc.index_in(column, value_set=pa.array(labels, pa.string())).to_numpy().astype(np.int64)
-    counts = np.bincount(codes, minlength=len(labels))
-    return Vocabulary.of(labels, counts, () if head is None else head.classes), codes
 
 
 def unit_vectors_of(catalogue: Catalogue, items: pa.Table) -> np.ndarray:
@@ -107,15 +153,14 @@ def voters_of(catalogue: Catalogue, head: Classifies | None) -> Voters:
     Raises:
         InputError: see ``labelled_items``; or an item has no vector.
     """
-    labelled = labelled_items(catalogue)
-    vocabulary, codes = vocabulary_of(labelled, head)
-    vectors = unit_vectors_of(catalogue, labelled)
-    gallery = LabelledGallery(vectors, codes, vocabulary.labels)
-    return Voters(gallery, vocabulary, labelled.column("id").to_pylist(), labelled.column("sha256").to_pylist())
+    labelled = labelled_items(catalogue, head)
+    vectors = unit_vectors_of(catalogue, labelled.table)
+    gallery = LabelledGallery(vectors, labelled.codes, labelled.vocabulary.labels)
+    return Voters(gallery, labelled.vocabulary, labelled.values("id"), labelled.values("sha256"))
 
 
 def prior_factors(
-    catalogue: Catalogue,
+    labelled: LabelledItems,
     known: Mapping[str, Sequence[str | None]],
     *,
     own: Sequence[str] | None = None,
@@ -124,7 +169,7 @@ def prior_factors(
     """Say how much likelier each label is by what is known of n pictures besides: (n, c); None: nothing is known.
 
     Args:
-        catalogue: whose labelled items are counted.
+        labelled: the items that are counted.
         known: column → what each picture has in it; None: nothing.
         own: the id of the item that each picture is, which has no say in its own; None: they are no items.
         unheard: told in a sentence of values that no item has, and that therefore say nothing.
@@ -132,25 +177,22 @@ def prior_factors(
     Raises:
         NotFoundError: there is no such column.
     """
-    if not known:
-        return None
-    labelled = labelled_items(catalogue, list(known))
-    vocabulary, codes = vocabulary_of(labelled, None)
-    ids, factors = labelled.column("id"), None
-    at = None if own is None else pc.index_in(pa.array(own, pa.string()), value_set=ids.combine_chunks()).to_pylist()
+    factors = None
+    ids = labelled.table.column("id").combine_chunks()
+    at = None if own is None else pc.index_in(pa.array(own, pa.string()), value_set=ids).to_pylist()
     for column, values in known.items():
-        of_items = [None if value is None else str(value) for value in labelled.column(column).to_pylist()]
-        prior = Prior.of(of_items, codes, len(vocabulary.labels))
+        of_items = [None if value is None else str(value) for value in labelled.values(column)]
+        prior = Prior.of(of_items, labelled.codes, len(labelled.vocabulary.labels))
         strange = sorted({value for value in values if value is not None} - set(prior.values))
         if strange:
             there = ", ".join(map(repr, prior.values[:NAMED])) + (", ..." if len(prior.values) > NAMED else "")
             more = f" or {len(strange) - 1:,} other values" if len(strange) > 1 else ""
-            unheard(f"no labelled item of {catalogue.path} has {column} {strange[0]!r}{more}; they have {there}")
+            unheard(f"no labelled item of {labelled.path} has {column} {strange[0]!r}{more}; they have {there}")
         counted = None
         if at is not None:
             # What an item counted for is its own value, which need not be the one that is asked for.
             itself = [
-                codes[place] if place is not None and of_items[place] == value else NOT_COUNTED
+                labelled.codes[place] if place is not None and of_items[place] == value else NOT_COUNTED
                 for place, value in zip(at, values, strict=True)
             ]
             counted = np.array(itself, dtype=np.int64)
