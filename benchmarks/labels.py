@@ -200,10 +200,10 @@ def _unseen(parts: dict[str, Photos], head: Sequence[str], seed: int) -> None:
         f"photos; {false_accepts_at(scores[known], scores[~known]):.1%} of unknown pass where 95 % of known do"
     )
     for wanted in (None, FALSE_ACCEPT):
-        accepted = scores >= openness.threshold(wanted)
+        accepted, how = scores >= openness.threshold(wanted), f"with --false-accept {wanted}"
         print(
-            f"  {'as it is' if wanted is None else f'with --false-accept {wanted:g}'}: {accepted[~known].mean():.1%} of "
-            f"unknown pass, and {accepted[known].mean():.1%} of known; fitted as {openness.passed(wanted):.1%} and "
+            f"  {'as it is' if wanted is None else how}: {accepted[~known].mean():.1%} of unknown pass, and "
+            f"{accepted[known].mean():.1%} of known; fitted as {openness.passed(wanted):.1%} and "
             f"{1 - openness.refused(wanted):.1%}"
         )
     print(f"  left out: {', '.join(sorted(gone))}")

@@ -23,6 +23,12 @@ FOREIGN: Final = "like no label"
 LEAK: Final = "same picture in another split"
 STRANGE: Final = 0.1
 """Probability of being known below which an item is listed as being like no label."""
+POOR: Final = 0.8
+"""Share of labels that the others agree with, below which many a suspected label is right."""
+TOO_WEAK: Final = (
+    "the embedder agrees with only {agreed:.0%} of the labels, so many that are called wrong will be right: train one "
+    "on them first, with lookalike train"
+)
 SPLIT: Final = "split"
 """The column that says of which part of a data set an item is, unless another is named."""
 BY_HEART: Final = (
@@ -128,8 +134,9 @@ def audit(
     suspects = find_suspects(shares, codes)
     best = shares.argmax(axis=1)
     rows = _Rows(voters, queries, evidence, best, shares.max(axis=1), suspects.quality)
-    found = [rows.row(int(at), WRONG) for at in suspects.places]
-    found += _twins(catalogue, voters, rows, split)
+    # What is certain comes first.
+    found = _twins(catalogue, voters, rows, split)
+    found += [rows.row(int(at), WRONG) for at in suspects.places]
     listed = {row["id"] for row in found}
     strange = np.flatnonzero(known < STRANGE)
     found += [

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from indexer.auditing import Audit
 
 AGAINST: Final = 2  # neighbours that are printed of each finding
-POOR: Final = 0.8
-"""Share of labels that the others agree with, below which findings are to be taken with care."""
 
 
 @click.command()
@@ -55,7 +53,7 @@ def audit(
     """
     from indexer.auditing import audit as find
     from indexer.catalogue import Catalogue
-    from indexer.correcting import apply_corrections, check_table, corrections_file, read_corrections
+    from indexer.correcting import apply_corrections, check_table, corrections_file, new_labels, read_corrections
     from indexer.files import write_bytes
     from indexer.options import check_page, refuse
 
@@ -63,9 +61,12 @@ def audit(
         refuse({"--csv": table, "--html": html, "--split-column": split_column}, "does not go with --apply")
         wanted = read_corrections(corrections)
         with Catalogue.open(catalogue, device=device) as opened:
+            strange = new_labels(opened, wanted)
             changed, version = apply_corrections(opened, wanted)
+        for label, old in strange.items():
+            notice(f"{label!r} is a new label" + ("" if old is None else f"; there is {old!r}, if that was meant"))
         if as_json:
-            echo_json({"catalogue": str(catalogue), "changed": changed, "version": version})
+            echo_json({"catalogue": str(catalogue), "changed": changed, "version": version, "new": [*strange]})
         else:
             click.echo(f"{catalogue}: {count(changed, 'label')} corrected (version {version})")
         return
@@ -94,15 +95,15 @@ def audit(
 
 
 def _print_audit(catalogue: Path, found: Audit, most: int) -> None:
+    from indexer.auditing import POOR, TOO_WEAK
+
     rows = found.findings.to_pylist()
     click.echo(
         f"{catalogue}: {found.items:,} labelled items of {found.labels:,} labels, {count(len(rows), 'finding')}; the "
         f"others agree with {found.agreed:.1%} of the labels"
     )
     if found.agreed < POOR:
-        click.echo(
-            "  that is little: an embedder that tells these labels apart finds more, and suspects fewer right ones"
-        )
+        click.echo(f"  {TOO_WEAK.format(agreed=found.agreed)}")
     for kind, group in groupby(rows, lambda row: row["finding"]):
         of_kind = list(group)
         click.echo(f"\n{kind}: {len(of_kind):,}")

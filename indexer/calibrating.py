@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -17,8 +18,8 @@ from indexer.catalogue import Catalogue
 from indexer.files import write_bytes
 from indexer.label_queries import Pictures, Queries, each_item, each_picture, held_out
 from indexer.voters import head_of, learned_from, voters_of
-from retrieval.calibration import Calibration, fit
-from retrieval.errors import DamagedError
+from retrieval.calibration import LEAST, Calibration, fit
+from retrieval.errors import DamagedError, InputError
 
 KEY: Final = "calibration"
 """Of the metadata of a version; names the file by its digest."""
@@ -35,8 +36,8 @@ class Kept:
 
     Attributes:
         calibration: itself.
-        about: ``source`` (what it was fitted on), ``when`` (ISO 8601), ``version`` of the items, ``items``, ``labels``,
-            ``caution`` (a sentence, or None).
+        about: ``source`` (what it was fitted on), ``when`` (ISO 8601), ``version`` that has it first, ``items``,
+            ``labels``, ``caution`` (a sentence, or None).
     """
 
     calibration: Calibration
@@ -68,6 +69,12 @@ def calibrate(
         vocabulary, caution = voters.vocabulary, None
         if pictures is None:
             source, queries = LEAVE_ONE_OUT, each_item(voters)
+            if len(queries.codes) < LEAST:
+                raise InputError(
+                    f"{catalogue.path} has {len(queries.codes):,} items whose label another item has too, and a "
+                    f"calibration needs {LEAST}; calibrate on other labelled pictures with lookalike calibrate "
+                    f"{catalogue.path} --on SOURCE"
+                )
             learned = learned_from(catalogue)
             if learned is not None:
                 caution = (
@@ -77,13 +84,19 @@ def calibrate(
                 notice(caution)
         else:
             source, queries = pictures.source, each_picture(pictures, voters)
+            own = int(np.isin(*queries.groups).sum())
+            if own:
+                notice(
+                    f"{own:,} of {len(queries.codes):,} pictures of {source} are items of the catalogue; each is asked "
+                    "of the others, as without --on"
+                )
         _tell_strangers(queries, source, notice)
         fitted = fit(held_out(queries, voters, head=head, device=catalogue.device), vocabulary, progress=progress)
         _tell_missing(queries, source, vocabulary.labels, notice)
         about = {
             "source": source,
             "when": datetime.now(UTC).isoformat(timespec="seconds"),
-            "version": catalogue.version,
+            "version": catalogue.version + 1,  # the one that it becomes
             "items": len(voters.ids),
             "labels": len(vocabulary.labels),
             "caution": caution,
@@ -119,7 +132,7 @@ def calibration_of(catalogue: Catalogue) -> Kept | None:
 def age_of(catalogue: Catalogue, kept: Kept) -> str | None:
     """Say in a sentence how much the catalogue has changed since its calibration; None where that is little."""
     then, now = int(kept.about["version"]), catalogue.version
-    if now - then <= 1:  # the calibration is a version itself
+    if now == then:
         return None
     with Catalogue.open(catalogue.path, version=then) as earlier:
         before = _said(earlier)
@@ -133,9 +146,12 @@ def age_of(catalogue: Catalogue, kept: Kept) -> str | None:
     new = int(pc.sum(pc.invert(pc.is_in(pc.unique(after.column("label")), value_set=known))).as_py() or 0)
     if changed <= CHANGED and not new:
         return None
-    what = f"{changed:.0%} of the items have come, gone or changed their label"
-    what += f", and {new:,} label{'s are' if new > 1 else ' is'} new" if new else ""
-    return f"since the calibration of {kept.about['when'][:10]} {what}: run lookalike calibrate {catalogue.path}"
+    what = [f"{changed:.0%} of the items have come, gone or changed their label"] if changed > CHANGED else []
+    what += [f"{new:,} label{'s are' if new > 1 else ' is'} new"] if new else []
+    return (
+        f"since the calibration of {kept.about['when'][:10]} {', and '.join(what)}: run lookalike calibrate "
+        f"{catalogue.path}"
+    )
 
 
 def _said(catalogue: Catalogue) -> pa.Table:

@@ -157,13 +157,23 @@ def pictures_of(
 
     Raises:
         NotFoundError: the source has no such column.
-        InputError: no picture of it has a label and can be read.
+        InputError: no picture of it has a label and can be read, or none has a label that an item has.
         BusyError: another process writes the catalogue.
     """
     missing = [name for name in columns if name not in manifest.table.column_names]
     if missing:
         raise NotFoundError(f"{manifest.listing} has no column {missing[0]!r}")
-    items = catalogue.items(["id", "sha256"])
+    items = catalogue.items(["id", "sha256", "label"])
+    given_labels = manifest.table.column("label")
+    if given_labels.null_count < len(given_labels):
+        shared = pc.is_in(given_labels, value_set=pc.drop_null(items.column("label").combine_chunks()))
+        if not pc.any(shared).as_py():
+            # Told before an hour of embedding, not after.
+            other = pc.drop_null(given_labels)[0].as_py()
+            raise InputError(
+                f"no picture of {manifest.listing} has a label that an item of {catalogue.path} has; theirs are such "
+                f"as {other!r}"
+            )
     known = dict(zip(items.column("id").to_pylist(), items.column("sha256").to_pylist(), strict=True))
     given, uris, digests, refused = embed_queries(
         catalogue, manifest, catalogue.embedder(), "label", known, progress, notice

@@ -34,6 +34,12 @@ def print_label_report(report: LabelReport) -> None:
         ("log loss, nats", [f"{one.loss:.3f}" for one in report.sources]),
     ):
         click.echo(f"{named:{width}s}" + "".join(f"{value:>24s}" for value in values))
+    given = report.answers
+    click.echo(
+        f"answers as lookalike label gives them, at a confidence of {given.confidence:.0%}: "
+        + ", ".join(f"{share:.1%} {said}" for said, share in given.rows())
+        + ("" if given.foreign_none is None else f"; of foreign pictures {given.foreign_none:.1%} none of these")
+    )
     for asked in report.sources[0].coverages:
         click.echo(
             f"sets at {asked.asked:.0%}: hold the right label for {asked.achieved:.2%}, {asked.size:.2f} labels in the "

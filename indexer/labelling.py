@@ -11,11 +11,13 @@ import pyarrow as pa
 
 from indexer.calibrating import Kept, calibration_of
 from indexer.catalogue import Catalogue
+from indexer.index import ExactIndex, VectorIndex
 from indexer.search import queries_of
 from indexer.voters import LabelledItems, head_of, labelled_items, prior_factors, unit_vectors_of
 from retrieval.answers import ANSWERS_SCHEMA, Asked, answer
 from retrieval.errors import InputError
 from retrieval.evidence import Evidence, K, copies_among
+from retrieval.labelled import unit_length
 
 LABELS_SCHEMA: Final = pa.schema(
     [
@@ -80,7 +82,7 @@ def label(
     found, similarities = index.search(queries, min(K + extra, len(rows)), allowed=allowed)
     if ids is not None:
         found, similarities = _without_selves(found, similarities, selves)
-    evidence = _evidence(catalogue, labelled, found[:, :K], similarities[:, :K])
+    evidence = _evidence(catalogue, index, labelled, found[:, :K], similarities[:, :K])
     if head is not None:
         evidence = Evidence(
             evidence.places, evidence.codes, evidence.similarities, evidence.copies, head.logits(queries)
@@ -112,11 +114,21 @@ def _without_selves(
     return kept, np.take_along_axis(np.where(own, -np.inf, similarities), order, axis=1)
 
 
-def _evidence(catalogue: Catalogue, labelled: LabelledItems, found: np.ndarray, similarities: np.ndarray) -> Evidence:
+def _evidence(
+    catalogue: Catalogue, index: VectorIndex, labelled: LabelledItems, found: np.ndarray, similarities: np.ndarray
+) -> Evidence:
     """What rows of the index say, as places among the labelled items."""
-    places = np.where(found >= 0, np.searchsorted(labelled.table.column("row").to_numpy(), found), -1)
+    rows = labelled.table.column("row").to_numpy()
+    places = np.where(found >= 0, np.searchsorted(rows, found), -1)
     near = np.unique(places[places >= 0])
-    vectors = unit_vectors_of(catalogue, labelled.table.select(["id", "sha256"]).take(pa.array(near)))
+    items = labelled.table.select(["id", "sha256"]).take(pa.array(near))
+    vectors, there = index.read(rows[near]) if isinstance(index, ExactIndex) else (None, np.zeros(1, dtype=bool))
+    # The exact index has them in memory; from the disk a few cost as much as many.
+    near_vectors = (
+        unit_length(vectors, items.column("id").to_pylist())
+        if vectors is not None and there.all()
+        else unit_vectors_of(catalogue, items)
+    )
     own = np.where(places >= 0, labelled.codes[places], -1)
-    copies = copies_among(np.where(places >= 0, np.searchsorted(near, places), -1), own, vectors)
+    copies = copies_among(np.where(places >= 0, np.searchsorted(near, places), -1), own, near_vectors)
     return Evidence(places, own, similarities.astype(np.float32), copies)

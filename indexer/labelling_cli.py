@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 SOURCES: Final = ("fusion", "knn", "head")
 STRICT: Final = 0.05  # share of unknown pictures that pass, of which calibrate says what it costs
+NAMED: Final = 10  # labels of a set that are printed
 POOR: Final = 0.8
 """AUROC of known against unknown below which calibrate says that it is little."""
 SHARE: Final = click.FloatRange(min=0, max=1)
@@ -118,11 +119,12 @@ def label(
     if as_json:
         echo_json({"labels": table.to_pylist(), "calibration": kept.about})
         return
-    from indexer.calibrating import told
+    from indexer.calibrating import LEAVE_ONE_OUT, told
 
     for row in table.to_pylist():
         _print_answer(row, coverage)
-    click.echo(f"\nhow sure that is was fitted on {told(kept.about)}")
+    own = "; of pictures that are less like them it is too sure" if kept.about["source"] == LEAVE_ONE_OUT else ""
+    click.echo(f"\nhow sure that is was fitted on {told(kept.about)}{own}")
 
 
 @click.command()
@@ -190,7 +192,11 @@ def _print_answer(row: dict[str, Any], coverage: float | None) -> None:
         below = row["likeliest"].removeprefix(row["label"]).lstrip("/")
         click.echo(said + (f", perhaps {printable(below)} ({sure(row['likeliest_confidence'])})" if below else ""))
     if coverage is not None:
-        inside = ", ".join(map(printable, row["set"])) or "empty: none of these"
+        inside = ", ".join(map(printable, row["set"][:NAMED])) or "empty: none of these"
+        if len(row["set"]) > NAMED:
+            inside = f"{len(row['set']):,} labels, {inside}, ..."
+        elif row["set"] and row["answer"] == "none of these":
+            inside = f"{inside}, if it is any"
         click.echo(f"  set at {100 * coverage:g}%: {inside}")
     click.echo(f"  nearest item: {printable(row['nearest'] or '-')}, similarity {row['similarity'] or 0:.4f}")
 

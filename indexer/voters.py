@@ -20,7 +20,7 @@ from retrieval.labels import Vocabulary
 from retrieval.model_card import read_description, trained_on
 from retrieval.prior import NOT_COUNTED, Prior
 from retrieval.recognition import Classifies
-from retrieval.tree import check_paths
+from retrieval.tree import has_empty_part
 
 NAMED: Final = 8
 """Values of a column that a message names."""
@@ -111,7 +111,15 @@ def _labelled(items: pa.Table, classes: Sequence[str], path: Path) -> LabelledIt
         )
     if len(labels) == 1:
         raise InputError(f"all items of {path} have the label {labels[0]!r}; there is nothing to tell apart")
-    check_paths(labels)
+    bad = [label for label in labels if has_empty_part(label)]
+    if bad:
+        of_bad = pc.is_in(column, value_set=pa.array(bad, pa.string()))
+        ids = table.column("id").filter(of_bad)
+        raise InputError(
+            f"the label {bad[0]!r} has an empty part in its path, as those of {len(ids):,} items of {path} have, such "
+            f"as {ids[0].as_py()!r}; mend the source and index it again, or give them other labels with lookalike "
+            f"audit {path} --apply FILE, a CSV file with the columns id and correction"
+        )
     codes = pc.index_in(column, value_set=pa.array(labels, pa.string())).to_numpy().astype(np.int64)
     vocabulary = Vocabulary.of(labels, np.bincount(codes, minlength=len(labels)), classes)
     return LabelledItems(table, vocabulary, codes, every, path)

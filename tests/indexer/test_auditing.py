@@ -16,7 +16,15 @@ from indexer.audit_page import audit_page
 from indexer.auditing import CONFLICT, FINDINGS_SCHEMA, FOREIGN, LEAK, WRONG, Audit, audit
 from indexer.calibrating import calibrate
 from indexer.catalogue import Catalogue
-from indexer.correcting import BETWEEN, CORRECTION, apply_corrections, check_table, corrections_file, read_corrections
+from indexer.correcting import (
+    BETWEEN,
+    CORRECTION,
+    apply_corrections,
+    check_table,
+    corrections_file,
+    new_labels,
+    read_corrections,
+)
 from indexer.ingest import ingest
 from indexer.items import CORRECTED_FROM
 from indexer.labelling import label
@@ -188,6 +196,38 @@ def test_files_that_correct_nothing(text: str, said: str, tmp_path: Path) -> Non
     (tmp_path / "file.csv").write_text(f"id,{CORRECTION}\n" + "x" * 140_000 + ",b\n")
     with pytest.raises(InputError, match=r"cannot read the corrections .*field larger than"):
         read_corrections(tmp_path / "file.csv")
+    (tmp_path / "file.csv").write_bytes(b"\xff\xd8")
+    with pytest.raises(InputError, match="it is no text in UTF-8; save it as CSV UTF-8"):
+        read_corrections(tmp_path / "file.csv")
+
+
+def test_what_a_spreadsheet_takes_for_a_formula_is_written_as_text(folder: Path, tmp_path: Path) -> None:
+    (folder / "Paint" / "Blue" / "=cmd|calc.jpg").write_bytes((folder / "Paint" / "Red" / "000.jpg").read_bytes())
+    rows = [f"{path.relative_to(folder)},{path.name},=1+{path.parent.name}" for path in folder.rglob("*.jpg")]
+    (folder / "list.csv").write_text("\n".join(["image,id,label", *(row.replace("000", "@0") for row in rows)]) + "\n")
+    for name in ("Red", "Green", "Blue", "Sand"):
+        (folder / "Paint" / name / "000.jpg").rename(folder / "Paint" / name / "@0.jpg")
+    lines = (folder / "list.csv").read_text().splitlines()
+    unlike = [lines[0], *(f"{line.split(',')[0]},{line.split(',')[0]},{line.split(',')[2]}" for line in lines[1:])]
+    (folder / "list.csv").write_text("\n".join(unlike).replace("jpg,Paint/Blue/=cmd", "jpg,=cmd") + "\n")
+    with Catalogue.create(tmp_path / "shop", ColourEmbedder()) as shop:
+        ingest(shop, read_manifest(folder / "list.csv"))
+        path = tmp_path / "found.csv"
+        path.write_bytes(corrections_file(audit(shop)))
+        with path.open(newline="") as file:
+            rows_found = list(csv.DictReader(file))
+        conflict = next(row for row in rows_found if row["finding"] == CONFLICT)
+        cells = [cell for row in rows_found for cell in row.values()]
+        assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
+        assert "'=cmd|calc.jpg" in (conflict["id"], conflict["other"])
+        path.write_text(f"id;{CORRECTION}\n'=cmd|calc.jpg;'=1+Red\n")
+        assert read_corrections(path) == {"=cmd|calc.jpg": "=1+Red"}
+        assert apply_corrections(shop, read_corrections(path))[0] == 1
+
+
+def test_new_labels_are_told_with_the_one_that_may_be_meant(shop: Catalogue) -> None:
+    corrections = {"Paint/Red/000.jpg": "Paint/red", "Paint/Red/001.jpg": "Ink", "Paint/Red/002.jpg": "Paint/Blue"}
+    assert new_labels(shop, corrections) == {"Ink": None, "Paint/red": "Paint/Red"}
 
 
 def test_findings_are_written_over_nothing_that_somebody_filled(shop: Catalogue, tmp_path: Path) -> None:

@@ -146,7 +146,9 @@ def test_a_calibration_ages_with_the_catalogue(shop: Catalogue, others: Path, tm
     (tmp_path / "few" / "Paint" / "Ink").mkdir()
     painted(tmp_path / "few" / "Paint" / "Ink" / "y.png", (2, 40, 44))
     ingest(shop, read_manifest(tmp_path / "few"))
-    assert "and 1 label is new: run lookalike calibrate" in str(age_of(shop, kept))
+    assert "since the calibration of 20" in str(age_of(shop, kept))
+    assert " 1 label is new: run lookalike calibrate" in str(age_of(shop, kept))
+    assert "0% of the items" not in str(age_of(shop, kept))
     ingest(shop, read_manifest(others, prefix="o-"))
     assert "% of the items have come, gone or changed their label" in str(age_of(shop, kept))
 
@@ -252,7 +254,7 @@ def test_one_item_a_label_is_enough_with_other_pictures_to_calibrate_on(tmp_path
     folder = draw_pictures(tmp_path / "pictures", per_class=1)
     with Catalogue.create(tmp_path / "shop", ColourEmbedder()) as shop:
         ingest(shop, read_manifest(folder))
-        with pytest.raises(InputError, match="there are 0"):
+        with pytest.raises(InputError, match="has 0 items whose label another item has too"):
             calibrate(shop)
         calibrate(shop, pictures=pictures_of(shop, read_manifest(others)))
         asked = sorted(others.rglob("*.jpg"))
@@ -270,6 +272,21 @@ def test_labels_without_a_picture_to_calibrate_on_are_told(shop: Catalogue, othe
     ]
     with pytest.raises(InputError, match="need 4 pictures to be calibrated on, and of Paint/Blue there are 0"):
         label(shop, ids=["Paint/Red/000.jpg"], asked=Asked(coverage=0.8, by_label=True))
+
+
+def test_pictures_that_are_items_are_told(shop: Catalogue, tmp_path: Path) -> None:
+    told: list[str] = []
+    calibrate(shop, pictures=pictures_of(shop, read_manifest(tmp_path / "pictures")), notice=told.append)
+    assert told == [
+        "48 of 48 pictures of pictures are items of the catalogue; each is asked of the others, as without --on"
+    ]
+
+
+def test_the_version_that_is_told_is_the_one_that_has_it(shop: Catalogue) -> None:
+    kept = calibrate(shop)
+    assert kept.about["version"] == shop.version
+    with Catalogue.open(shop.path, version=shop.version, embedder=ColourEmbedder()) as same:
+        assert calibration_of(same) == kept
 
 
 def test_an_embedder_that_has_learned_the_items_is_too_sure_of_them(tmp_path: Path, others: Path) -> None:
@@ -292,8 +309,12 @@ def test_an_embedder_that_has_learned_the_items_is_too_sure_of_them(tmp_path: Pa
         ([None] * 4, "no item of .* has a label; index a folder"),
         (["one"] * 4, "all items of .* have the label 'one'; there is nothing to tell apart"),
         (["a", "a//b", "a", "c"], r"the label 'a//b' has an empty part in its path"),
-        (["a", "a", "b", "b"], "needs 20 held-out pictures of labels that the catalogue has; there are 4"),
-        (["a", "b", "c", "d"], "needs 20 held-out pictures of labels that the catalogue has; there are 0"),
+        (["a", "a//b", "a", "c/"], r"as those of 2 items of .*shop have, such as '1.png'; mend the source and index"),
+        (
+            ["a", "a", "b", "b"],
+            "has 4 items whose label another item has too, and a calibration needs 20; calibrate on",
+        ),
+        (["a", "b", "c", "d"], r"has 0 items whose label .*lookalike calibrate .*shop --on SOURCE"),
     ],
 )
 def test_labels_that_cannot_be_calibrated(labels: list[str | None], said: str, tmp_path: Path) -> None:

@@ -69,10 +69,11 @@ def test_labels_are_measured(shelf: Path, others: Path, run: Run, tmp_path: Path
     assert report["sources"][0]["figures"][0]["name"] == "Top-1"
     assert json.loads((out / "report.json").read_text())["queries_file"]["name"] == "queries.parquet"
     page = (out / "report.html").read_text()
-    assert "Sets of labels" in page and "Known or not" in page
+    assert "Sets of labels" in page and "Known or not" in page and "a coarser one that is right" in page
     code, said, told = run("evaluate", shelf, "--labels", *ON_CPU)
     assert code == 0, told
     assert "labels of each item by the others" in said and "expected calibration error" in said
+    assert "answers as lookalike label gives them, at a confidence of 80%: " in said
     assert "the calibration was fitted on these very items" in told
 
 
@@ -83,8 +84,9 @@ def test_an_audit_and_its_corrections(shelf: Path, tmp_path: Path, run: Run) -> 
     with (tmp_path / "found.csv").open(newline="") as file:
         assert "correction" in next(csv.reader(file))
     (tmp_path / "right.csv").write_text("id,correction\nPaint/Red/000.jpg,Paint/Rust\n")
-    code, said, _ = run("audit", shelf, "--apply", tmp_path / "right.csv")
+    code, said, told = run("audit", shelf, "--apply", tmp_path / "right.csv")
     assert code == 0
+    assert "'Paint/Rust' is a new label" in told
     assert "1 label corrected" in said
     assert as_json(run("info", shelf, "--json"))["labels"] == 5
     code, said, _ = run("audit", shelf)
