@@ -192,7 +192,11 @@ def _print_answer(row: dict[str, Any], coverage: float | None) -> None:
         below = row["likeliest"].removeprefix(row["label"]).lstrip("/")
         click.echo(said + (f", perhaps {printable(below)} ({sure(row['likeliest_confidence'])})" if below else ""))
     if coverage is not None:
-        inside = ", ".join(map(printable, row["set"][:NAMED])) or "empty: none of these"
+        inside = ", ".join(map(printable, row["set"][:NAMED])) or (
+            "empty: none of these"
+            if row["answer"] == "none of these"
+            else "empty: less like the items than that share of what is known"
+        )
         if len(row["set"]) > NAMED:
             inside = f"{len(row['set']):,} labels, {inside}, ..."
         elif row["set"] and row["answer"] == "none of these":
@@ -218,6 +222,7 @@ def _summary(kept: Kept) -> dict[str, Any]:
 
 def _print_calibration(catalogue: Catalogue, kept: Kept) -> None:
     from indexer.calibrating import told
+    from indexer.voters import learned_from
 
     about = _summary(kept)
     click.echo(
@@ -229,6 +234,8 @@ def _print_calibration(catalogue: Catalogue, kept: Kept) -> None:
         f"  none of these is said of 5 % of the known pictures, and {about['fpr_at_95']:.1%} of the unknown pass; with "
         f"--false-accept {STRICT:g} of {about['refused_at_5']:.1%} of the known"
     )
+    if learned_from(catalogue) is not None:
+        click.echo("    of labels that the embedder has learned and are taken away; new ones pass more often")
     if about["auroc"] < POOR:
         click.echo("    which is hard to tell here; an embedder trained on these labels tells it better")
     for source, loss in about["loss"].items():

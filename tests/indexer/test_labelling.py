@@ -274,6 +274,18 @@ def test_labels_without_a_picture_to_calibrate_on_are_told(shop: Catalogue, othe
         label(shop, ids=["Paint/Red/000.jpg"], asked=Asked(coverage=0.8, by_label=True))
 
 
+def test_pictures_of_which_no_label_is_known_are_told_before_anything_is_embedded(
+    shop: Catalogue, others: Path
+) -> None:
+    (others / "Paint").rename(others / "Ink")
+    seen = shop.embedder().seen  # type: ignore[attr-defined]
+    with pytest.raises(
+        InputError, match=r"no picture of .*others has a label that an item of .*; theirs are such as 'Ink"
+    ):
+        pictures_of(shop, read_manifest(others))
+    assert shop.embedder().seen == seen  # type: ignore[attr-defined]
+
+
 def test_pictures_that_are_items_are_told(shop: Catalogue, tmp_path: Path) -> None:
     told: list[str] = []
     calibrate(shop, pictures=pictures_of(shop, read_manifest(tmp_path / "pictures")), notice=told.append)

@@ -46,11 +46,36 @@ def test_a_label_at_once_and_calibrated_anew(shelf: Path, others: Path, run: Run
     code, said, _ = run("calibrate", shelf, *ON_CPU)
     assert code == 0
     assert "calibrated on 48 pictures of its own items, each left out in turn" in said
+    assert "none of these is said of 5 % of the known pictures" in said
+    assert "new ones pass more often" not in said  # nothing was trained
     table = as_json(run("label", shelf, red, "--coverage", "0.8", "--false-accept", "1", *ON_CPU, "--json"))
     (row,) = table["labels"]
     assert row["likeliest"] == "Paint/Red"
     assert "Paint/Red" in row["set"] or row["set"] == []
     assert table["calibration"]["source"] == "leave-one-out"
+
+
+def test_a_set_is_told_with_its_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    row = {
+        "query": "x.jpg",
+        "answer": "none of these",
+        "label": None,
+        "confidence": None,
+        "likeliest": "a",
+        "likeliest_confidence": 0.3,
+        "nearest": "1",
+        "similarity": 0.5,
+        "set": ["a", "b"],
+    }
+    labelling_cli._print_answer(row, 0.8)
+    labelling_cli._print_answer({**row, "set": [f"l{at}" for at in range(27)]}, 0.995)
+    labelling_cli._print_answer({**row, "set": []}, 0.8)
+    labelling_cli._print_answer({**row, "answer": "label", "label": "a", "confidence": 0.9, "set": []}, 0.8)
+    said = capsys.readouterr().out
+    assert "  set at 80%: a, b, if it is any\n" in said
+    assert "  set at 99.5%: 27 labels, l0, l1, l2, l3, l4, l5, l6, l7, l8, l9, ...\n" in said
+    assert "  set at 80%: empty: none of these\n" in said
+    assert "  set at 80%: empty: less like the items than that share of what is known\n" in said
 
 
 def test_an_item_by_the_others(shelf: Path, run: Run) -> None:
