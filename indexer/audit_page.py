@@ -27,7 +27,8 @@ _OWN = """
 .finding { display: grid; gap: .75rem; grid-template-columns: minmax(7rem, 10rem) 1fr; align-items: start;
   padding: .75rem 0; border-top: 1px solid color-mix(in srgb, currentColor 15%, transparent); }
 .finding .near { display: grid; gap: .5rem; grid-template-columns: repeat(auto-fill, minmax(4.5rem, 8rem)); }
-@media (max-width: 30rem) { .finding { grid-template-columns: 5.5rem 1fr; } }
+@media (max-width: 30rem) { .finding { grid-template-columns: 5.5rem 1fr; }
+  .finding .near { grid-template-columns: repeat(3, 1fr); } }
 .finding p { margin: 0 0 .4rem; overflow-wrap: anywhere; } .finding small { overflow-wrap: anywhere; opacity: .75; }
 """
 

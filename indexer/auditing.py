@@ -33,7 +33,7 @@ SPLIT: Final = "split"
 """The column that says of which part of a data set an item is, unless another is named."""
 BY_HEART: Final = (
     "the embedder was trained on {learned}; if those are items of this catalogue, wrong labels that it has learned by "
-    "heart are not seen"
+    "heart are not seen; a short training learns fewer"
 )
 SHOWN: Final = 5
 """Neighbours that a finding names."""

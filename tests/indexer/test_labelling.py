@@ -311,7 +311,7 @@ def test_an_embedder_that_has_learned_the_items_is_too_sure_of_them(tmp_path: Pa
         assert "was trained on 48 images of pictures" in told[0] and "--on SOURCE" in told[0]
         found: list[str] = []
         audit(shop, notice=found.append)
-        assert "learned by heart are not seen" in found[0]
+        assert "learned by heart are not seen; a short training learns fewer" in found[0]
         assert calibrate(shop, pictures=pictures_of(shop, read_manifest(others))).about["caution"] is None
 
 
