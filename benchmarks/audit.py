@@ -39,12 +39,13 @@ def main(arguments: Sequence[str]) -> None:
         prog="python -m benchmarks audit", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--draw", type=Path, metavar="FOLDER", help="only draw the sarees there")
+    parser.add_argument("--seed", type=int, default=7, help="of the drawing")
     parser.add_argument("--sarees", type=Path, metavar="FOLDER", help="where they were drawn")
     parser.add_argument("--embedder", action="append", default=[], help="trained on them; may be repeated")
     parser.add_argument("--cars", type=Path, default=photo_folder() / "cars" / "cars196-train-half.parquet")
     given = parser.parse_args(arguments)
     if given.draw is not None:
-        print(draw_sarees(given.draw))
+        print(draw_sarees(given.draw, seed=given.seed))
         return
     print_machine(["numpy", "torch", "cleanlab"])
     if given.sarees is not None:
