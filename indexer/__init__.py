@@ -20,11 +20,12 @@ Import from the room, not from here:
   an option; ``indexer.training_run``: a training as its user sees it, into ``indexer.training_files``;
   ``indexer.training_account`` and ``indexer.training_report`` (``indexer.training_charts``): what it came to
 - ``indexer.advising``: whether training is likely to pay
+- ``indexer.voters``: what says labels in a catalogue; ``indexer.label_queries``: labelled pictures that it is asked of
 - ``indexer.labelling``: what pictures are, by a catalogue; ``indexer.calibrating``: how sure that is;
   ``indexer.label_evaluating`` (``indexer.label_report_text``, ``indexer.label_report_page``): how good labels are
 - ``indexer.auditing`` (``indexer.audit_page``): which labels are wrong; ``indexer.correcting``: putting them right
 - ``indexer.duplicates_page``: duplicates as a page
 - ``indexer.opening``: the embedder or the catalogue that a command names
 - ``indexer.cli``, ``indexer.evaluation_cli``, ``indexer.training_cli``, ``indexer.labelling_cli``,
-  ``indexer.options``: the commands
+  ``indexer.auditing_cli``, ``indexer.options``: the commands
 """

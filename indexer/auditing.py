@@ -8,11 +8,12 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from indexer.calibrating import Voters, leavable, same_bytes_numbers, voters_of
 from indexer.catalogue import Catalogue
-from retrieval.calibration import Held, fit, hold, steps
+from indexer.label_queries import Queries, each_item, held_out
+from indexer.voters import Voters, labelled_items, learned_from, voters_of
+from retrieval.calibration import fit, steps
+from retrieval.evidence import Evidence, gather
 from retrieval.recognition import KNN
 from retrieval.suspects import find_alike, find_suspects
 
@@ -22,6 +23,18 @@ FOREIGN: Final = "like no label"
 LEAK: Final = "same picture in another split"
 STRANGE: Final = 0.1
 """Probability of being known below which an item is listed as being like no label."""
+POOR: Final = 0.8
+"""Share of labels that the others agree with, below which many a suspected label is right."""
+TOO_WEAK: Final = (
+    "the embedder agrees with only {agreed:.0%} of the labels, so many that are called wrong will be right: train one "
+    "on them first, with lookalike train"
+)
+SPLIT: Final = "split"
+"""The column that says of which part of a data set an item is, unless another is named."""
+BY_HEART: Final = (
+    "the embedder was trained on {learned}; if those are items of this catalogue, wrong labels that it has learned by "
+    "heart are not seen; a short training learns fewer"
+)
 SHOWN: Final = 5
 """Neighbours that a finding names."""
 
@@ -56,6 +69,8 @@ class Audit:
         items: labelled items that were looked at.
         labels: how many they have.
         left_out: items whose label no other picture has; nothing can be said of theirs.
+        agreed: share of the other items whose label is the most probable by the others, in [0, 1]; where it is low,
+            the embedder does not tell the labels apart, and findings are little to go by.
         version: of the catalogue.
     """
 
@@ -64,6 +79,7 @@ class Audit:
     items: int
     labels: int
     left_out: int
+    agreed: float
     version: int
 
     def to_dict(self) -> dict[str, Any]:
@@ -72,6 +88,7 @@ class Audit:
             "items": self.items,
             "labels": self.labels,
             "left_out": self.left_out,
+            "agreed": self.agreed,
             "version": self.version,
             "findings": self.findings.to_pylist(),
             "alike": [{"first": a, "second": b, "overlap": share} for a, b, share in self.alike],
@@ -83,6 +100,7 @@ def audit(
     *,
     split: str | None = None,
     progress: Callable[[int, int], object] = lambda done, total: None,
+    notice: Callable[[str], object] = lambda _: None,
 ) -> Audit:
     """Look for labels that are probably wrong.
 
@@ -91,37 +109,34 @@ def audit(
 
     Args:
         catalogue: to look at.
-        split: a column of the items; the same picture with two values of it is a leak.
+        split: a column of the items; the same bytes with two values of it are a leak. None: ``split``, where there is
+            such a column.
         progress: told steps done and all steps.
+        notice: told what the findings cannot see.
 
     Raises:
         InputError: no labels, one label only, or too few items.
         NotFoundError: there is no such column.
         MissingExtraError: cleanlab is not installed.
     """
+    learned = learned_from(catalogue)
+    if learned is not None:
+        notice(BY_HEART.format(learned=learned))
     voters = voters_of(catalogue, None)
-    (numbers,) = same_bytes_numbers(voters.digests)
-    some = leavable(voters.gallery.codes, numbers)
-    codes, vocabulary = voters.gallery.codes[some], voters.vocabulary
-    held = hold(
-        voters.gallery.vectors[some],
-        codes,
-        voters.gallery,
-        vocabulary,
-        groups=(numbers[some], numbers),
-        device=catalogue.device,
-    )
+    queries, vocabulary = each_item(voters), voters.vocabulary
+    codes, some = queries.codes, queries.places
+    held = held_out(queries, voters, device=catalogue.device)
     fitted = fit(held, vocabulary, progress=progress).numbers
-    parts = steps(len(some), len(vocabulary.labels))
-    shares = np.concatenate([fitted.probabilities(held.evidence.take(part), vocabulary, KNN) for part in parts])
-    known = fitted.openness.known(
-        np.concatenate([fitted.known_scores(held.evidence.take(part), vocabulary) for part in parts])
-    )
+    evidence = gather(queries.vectors, voters.gallery, without=queries.groups, device=catalogue.device)
+    parts = [evidence.take(part) for part in steps(len(some), len(vocabulary.labels))]
+    shares = np.concatenate([fitted.probabilities(part, vocabulary, KNN) for part in parts])
+    known = fitted.openness.known(np.concatenate([fitted.known_scores(part, vocabulary) for part in parts]))
     suspects = find_suspects(shares, codes)
     best = shares.argmax(axis=1)
-    rows = _Rows(voters, held, some, best, shares.max(axis=1), suspects.quality)
-    found = [rows.row(int(at), WRONG) for at in suspects.places]
-    found += _twins(catalogue, voters, rows, split)
+    rows = _Rows(voters, queries, evidence, best, shares.max(axis=1), suspects.quality)
+    # What is certain comes first.
+    found = _twins(catalogue, voters, rows, split)
+    found += [rows.row(int(at), WRONG) for at in suspects.places]
     listed = {row["id"] for row in found}
     strange = np.flatnonzero(known < STRANGE)
     found += [
@@ -139,6 +154,7 @@ def audit(
         items=len(voters.ids),
         labels=len(labels),
         left_out=len(voters.ids) - len(some),
+        agreed=float((best == codes).mean()),
         version=catalogue.version,
     )
 
@@ -148,16 +164,17 @@ class _Rows:
     """Makes rows of findings of the items that could be left out: (s,) arrays in their order."""
 
     voters: Voters
-    held: Held
-    some: np.ndarray
+    queries: Queries
+    evidence: Evidence
     best: np.ndarray
     confidence: np.ndarray
     quality: np.ndarray
 
     def of_item(self, place: int, finding: str, other: str) -> dict[str, Any]:
         """The row of an item by its place among the voters, also of one that nothing can be said of."""
-        at = int(np.searchsorted(self.some, place))
-        if at < len(self.some) and self.some[at] == place:
+        places = self.queries.places
+        at = int(np.searchsorted(places, place))
+        if at < len(places) and places[at] == place:
             return self.row(at, finding, other)
         voters = self.voters
         label = voters.vocabulary.labels[voters.gallery.codes[place]]
@@ -166,12 +183,12 @@ class _Rows:
     def row(self, at: int, finding: str, other: str | None = None) -> dict[str, Any]:
         """The row of one of the items that could be left out."""
         labels, ids = self.voters.vocabulary.labels, self.voters.ids
-        evidence = self.held.evidence
-        of_others = (evidence.codes[at] != self.held.codes[at]) & (evidence.codes[at] >= 0)
+        evidence = self.evidence
+        of_others = (evidence.codes[at] != self.queries.codes[at]) & (evidence.codes[at] >= 0)
         return {
-            "id": ids[self.some[at]],
+            "id": self.queries.ids[at],
             "finding": finding,
-            "label": labels[self.held.codes[at]],
+            "label": self.queries.labels[at],
             "suggested": labels[self.best[at]],
             "confidence": float(self.confidence[at]),
             "quality": float(self.quality[at]),
@@ -183,10 +200,10 @@ class _Rows:
 def _twins(catalogue: Catalogue, voters: Voters, rows: _Rows, split: str | None) -> list[dict[str, Any]]:
     """Pairs of the same bytes with other labels, then those in other splits."""
     parts: list[Any] = [None] * len(voters.ids)
+    if split is None and SPLIT in catalogue.items().column_names:
+        split = SPLIT
     if split is not None:
-        items = catalogue.items(["label", split])
-        labelled = items.filter(pc.is_valid(items.column("label")))
-        parts = labelled.column(split).to_pylist()
+        parts = labelled_items(catalogue, None).values(split)
     groups: dict[bytes, list[int]] = {}
     for place, digest in enumerate(voters.digests):
         groups.setdefault(digest, []).append(place)

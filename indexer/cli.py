@@ -226,6 +226,7 @@ def search(
 @JSON
 def info(catalogue: Path, as_json: bool) -> None:
     """Say what CATALOGUE holds."""
+    from indexer.calibrating import told
     from indexer.catalogue import Catalogue
     from indexer.description import describe
     from retrieval.model_card import name_of
@@ -249,6 +250,8 @@ def info(catalogue: Path, as_json: bool) -> None:
     by = ", ".join(f"{count:,} by {name}" for name, count in about["vectors"].items())
     click.echo(f"  vectors   {by or 'none'}")
     click.echo(f"  index     {about['index']}")
+    if (fitted := about["calibration"]) is not None:
+        click.echo(f"  labels    {fitted.get('damaged') or f'calibrated on {told(fitted)}'}")
     click.echo(f"  columns   {', '.join(about['columns']) or 'none of your own'}")
     for source, count in about["sources"].items():
         click.echo(f"  source    {source} ({count:,})")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +19,22 @@ from retrieval.errors import InputError, NotFoundError
 from retrieval.tree import check_paths
 
 CORRECTION: Final = "correction"
+SIMILAR: Final = 0.8
+"""Share of characters in common from which a new label may be an old one that was misspelt."""
+BETWEEN: Final = " | "
+"""Ids of neighbours in one cell; spaces are common in ids."""
+
+
+_LIVE: Final = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for a formula
+
+
+def _cell(text: str) -> str:
+    """Write text so that a spreadsheet takes it for text; ``_text`` takes it back."""
+    return f"'{text}" if text.lstrip("'").startswith(_LIVE) else text
+
+
+def _text(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") and cell.lstrip("'").startswith(_LIVE) else cell
 
 
 def corrections_file(found: Audit) -> bytes:
@@ -27,7 +45,8 @@ def corrections_file(found: Audit) -> bytes:
     for row in found.findings.to_pylist():
         numbers = ["" if row[name] is None else f"{row[name]:.3f}" for name in ("confidence", "quality")]
         texts = [row["id"], "", row["finding"], row["label"], row["suggested"] or ""]
-        writer.writerow([*texts, *numbers, row["other"] or "", " ".join(row["neighbours"])])
+        cells = [*texts, *numbers, row["other"] or "", BETWEEN.join(row["neighbours"])]
+        writer.writerow(map(_cell, cells))
     return text.getvalue().encode()
 
 
@@ -62,10 +81,18 @@ def read_corrections(path: Path) -> dict[str, str]:
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the corrections {path}: {getattr(error, 'strerror', None) or error}") from error
-    rows = csv.DictReader(io.StringIO(text, newline=""))
-    missing = {"id", CORRECTION} - set(rows.fieldnames or ())
+    except OSError as error:
+        raise InputError(f"cannot read the corrections {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"cannot read the corrections {path}: it is no text in UTF-8; save it as CSV UTF-8") from error
+    # Spreadsheets of half of Europe write semicolons.
+    first = text.partition("\n")[0]
+    table = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
+    try:
+        names, rows = table.fieldnames or (), list(table)
+    except csv.Error as error:
+        raise InputError(f"cannot read the corrections {path}: {error}") from error
+    missing = {"id", CORRECTION} - set(names)
     if missing:
         raise InputError(
             f"{path} has no column {min(missing)!r}; take the CSV file that lookalike audit --csv writes, and fill its "
@@ -73,14 +100,25 @@ def read_corrections(path: Path) -> dict[str, str]:
         )
     found: dict[str, str] = {}
     for row in rows:
-        label = (row[CORRECTION] or "").strip()
+        id, label = _text(row["id"] or ""), _text((row[CORRECTION] or "").strip())
         if not label:
             continue
-        if found.setdefault(row["id"], label) != label:
-            raise InputError(f"{path} says two things of {row['id']!r}: {found[row['id']]!r} and {label!r}")
+        if found.setdefault(id, label) != label:
+            raise InputError(f"{path} says two things of {id!r}: {found[id]!r} and {label!r}")
     if not found:
         raise InputError(f"no row of {path} has a {CORRECTION}; write the right label there")
     check_paths(found.values())
+    return found
+
+
+def new_labels(catalogue: Catalogue, corrections: Mapping[str, str]) -> dict[str, str | None]:
+    """Give the labels of corrections that no item has, each with the most similar one that there is, if any."""
+    there = [label for label in pc.unique(catalogue.items(["label"]).column("label")).to_pylist() if label is not None]
+    lower = {label.casefold(): label for label in there}
+    found: dict[str, str | None] = {}
+    for label in sorted(set(corrections.values()) - set(there)):
+        close = get_close_matches(label.casefold(), lower, n=1, cutoff=SIMILAR)
+        found[label] = lower[close[0]] if close else None
     return found
 
 

@@ -6,7 +6,9 @@ from typing import Any
 
 import pyarrow.compute as pc
 
+from indexer.calibrating import calibration_of
 from indexer.catalogue import Catalogue
+from retrieval.errors import DamagedError
 from retrieval.model_card import model_card
 
 
@@ -16,7 +18,8 @@ def describe(catalogue: Catalogue) -> dict[str, Any]:
     Returns:
         ``name``, ``note``, ``items``, ``labels`` (distinct), ``unlabelled``, ``version``, ``embedder`` (its card),
         ``vectors`` (runtime → how many it computed), ``index`` (specification), ``columns`` (the user's own),
-        ``sources`` (folder → items), ``rejected``, ``bytes`` on disk.
+        ``sources`` (folder → items), ``rejected``, ``bytes`` on disk, ``calibration`` of its labels (see
+        ``indexer.calibrating.Kept.about``; ``damaged``, a sentence, where it cannot be read; None: there is none).
     """
     items = catalogue.items()
     label = items.column("label")
@@ -34,6 +37,15 @@ def describe(catalogue: Catalogue) -> dict[str, Any]:
         "index": catalogue.about["index"],
         "columns": [name for name in items.column_names if name not in ours],
         "sources": {entry["values"]: entry["counts"] for entry in sources},
+        "calibration": _calibration(catalogue),
         "rejected": catalogue.rejected.read(["uri"]).num_rows,
         "bytes": sum(path.stat().st_size for path in catalogue.path.rglob("*") if path.is_file()),
     }
+
+
+def _calibration(catalogue: Catalogue) -> dict[str, Any] | None:
+    try:
+        kept = calibration_of(catalogue)
+    except DamagedError as error:
+        return {"damaged": str(error)}
+    return None if kept is None else kept.about

@@ -252,7 +252,7 @@ def _few_shot(path: Path, text: str, label: str, device: str, runtime: str, *, a
         echo_json({"catalogue": str(path), "episodes": vars(episodes), **vars(found)})
         return
     click.echo(
-        f"{path}: {text}, {found.accuracy:.2%} right (95 % interval {found.low:.2%} to {found.high:.2%}) in "
+        f"{path}: {text}, {found.accuracy:.2%} right (95 % over episodes {found.low:.2%} to {found.high:.2%}) in "
         f"{episodes.number:,} episodes of up to {episodes.queries} queries a class, drawn from {found.classes:,} "
         f"classes; class = {label}"
     )

@@ -165,6 +165,16 @@ class ExactIndex:
         gallery = Gallery(held.vectors, held.rows, held.scales, longest, held.drift)
         return top_k(unit_vectors(vectors, self.dim), gallery, k, allowed=mask, device=self.device)
 
+    def read(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Give the vectors of ``rows`` (n,) int64 as they came, (n, d), and which are there, (n,) bool."""
+        held = self._held
+        if not len(held.rows):
+            return np.zeros((len(rows), self.dim), held.vectors.dtype), np.zeros(len(rows), dtype=bool)
+        order = None if (np.diff(held.rows) > 0).all() else np.argsort(held.rows)
+        at = np.minimum(np.searchsorted(held.rows, rows, sorter=order), len(held.rows) - 1)
+        at = at if order is None else order[at]
+        return held.vectors[at], (held.rows[at] == rows) & (True if held.alive is None else held.alive[at])
+
     def __len__(self) -> int:
         return len(self._held.present())
 

@@ -8,26 +8,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from indexer.calibrating import (
-    LEAVE_ONE_OUT,
-    Kept,
-    Pictures,
-    Voters,
-    codes_of,
-    head_of,
-    labelled_items,
-    leavable,
-    same_bytes_numbers,
-    unit_vectors_of,
-    voters_of,
-)
+from indexer.calibrating import LEAVE_ONE_OUT, Kept
 from indexer.catalogue import Catalogue
 from indexer.evaluation import FLATTERING
+from indexer.label_queries import Pictures, each_item, each_picture, same_bytes_numbers
+from indexer.voters import head_of, labelled_items, learned_from, prior_factors, unit_vectors_of, voters_of
 from retrieval.evidence import gather
 from retrieval.few_shot import Episodes, FewShot, few_shot
 from retrieval.label_evaluation import Asking, LabelReport, evaluate_labels
-from retrieval.model_card import model_card, read_description, trained_on
-from retrieval.prior import Prior
+from retrieval.model_card import model_card
 
 
 def evaluate_catalogue_labels(
@@ -57,29 +46,20 @@ def evaluate_catalogue_labels(
     head = head_of(catalogue)
     voters = voters_of(catalogue, head)
     described = catalogue.path / "embedder" / catalogue.digest
-    learned = trained_on(read_description(described))
+    learned = learned_from(catalogue)
     if learned is not None:
         notice(FLATTERING.format(learned=learned))
     if pictures is None:
-        how = "each item by the others"
-        (numbers,) = same_bytes_numbers(voters.digests)
-        some = leavable(voters.gallery.codes, numbers)
-        vectors, codes = voters.gallery.vectors[some], voters.gallery.codes[some]
-        ids = [voters.ids[at] for at in some.tolist()]
-        labels = [voters.vocabulary.labels[code] for code in codes.tolist()]
-        groups = (numbers[some], numbers)
+        how, queries = "each item by the others", each_item(voters)
         if kept.about["source"] == LEAVE_ONE_OUT:
             notice("the calibration was fitted on these very items: the calibration error flatters a little")
     else:
-        how = f"pictures of {pictures.source} by the items"
-        vectors, ids, labels = pictures.vectors, list(pictures.ids), list(pictures.labels)
-        codes = codes_of(pictures.labels, voters.vocabulary.labels)
-        own, others = same_bytes_numbers(pictures.digests, voters.digests)
-        groups = (own, others)
-    logits = None if head is None else head.logits(vectors)
-    evidence = gather(vectors, voters.gallery, without=groups, logits=logits, device=catalogue.device)
-    factors = _factors(catalogue, voters, known or {})
-    found, table = evaluate_labels(Asking(ids, labels, codes, evidence, factors), voters.vocabulary, kept.calibration)
+        how, queries = f"pictures of {pictures.source} by the items", each_picture(pictures, voters)
+    logits = None if head is None else head.logits(queries.vectors)
+    evidence = gather(queries.vectors, voters.gallery, without=queries.groups, logits=logits, device=catalogue.device)
+    factors = prior_factors(labelled_items(catalogue, head), known or {}, unheard=notice)
+    asking = Asking(queries.ids, queries.labels, queries.codes, evidence, factors)
+    found, table = evaluate_labels(asking, voters.vocabulary, kept.calibration)
     given = f", given {' and '.join(known)}" if known else ""
     return LabelReport(
         title=str(catalogue.about["name"]),
@@ -110,7 +90,7 @@ def few_shot_of_catalogue(
         InputError: too few classes have images enough.
         NotFoundError: there is no such column.
     """
-    learned = trained_on(read_description(catalogue.path / "embedder" / catalogue.digest))
+    learned = learned_from(catalogue)
     if learned is not None:
         notice(FLATTERING.format(learned=learned))
     items = catalogue.items(["id", "sha256", label])
@@ -123,14 +103,3 @@ def few_shot_of_catalogue(
 
 def _unlabelled(catalogue: Catalogue) -> int:
     return int(catalogue.items(["label"]).column("label").null_count)
-
-
-def _factors(catalogue: Catalogue, voters: Voters, known: Mapping[str, Sequence[str | None]]) -> np.ndarray | None:
-    factors = None
-    for column, values in known.items():
-        items = labelled_items(catalogue, [column]).column(column).to_pylist()
-        of_items = [None if value is None else str(value) for value in items]
-        prior = Prior.of(of_items, voters.gallery.codes, len(voters.vocabulary.labels))
-        factor = prior.factors(values)
-        factors = factor if factors is None else factors * factor
-    return factors

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
+from indexer.calibrating import told
 from indexer.report_frame import Part, framed, table
 from indexer.report_sections import confidence
 from indexer.report_style import STYLE
@@ -17,7 +18,8 @@ CLASSES: Final = 100  # rows of the table of classes
 _HEIGHT: Final = 180
 _CALLED: Final = {"fusion": "vote and head together", "knn": "vote of the nearest", "head": "classifier head"}
 _OWN: Final = """
-.risk { height: auto; width: 100%; max-width: 40rem; overflow: visible; }
+.risk { height: 12rem; width: 100%; overflow: visible; border: solid var(--line); border-width: 0 0 1px 1px; }
+.ends { display: flex; justify-content: space-between; }
 .risk path { fill: none; stroke: var(--accent); stroke-width: 2; vector-effect: non-scaling-stroke; }
 """
 
@@ -30,20 +32,20 @@ def label_report_page(report: LabelReport) -> str:
             (f"confidence-{one.source}", f"Confidence: {_CALLED[one.source]}", partial(confidence, one.classification))
             for one in report.sources
         ),
+        ("answers", "Answers as they are given", partial(_answers, report)),
         ("risk", "Risk over coverage", partial(_risk, report)),
         ("sets", "Sets of labels", partial(_sets, report)),
         ("known", "Known or not", partial(_known, report)),
         ("classes", "Classes", partial(_classes, report)),
     ]
-    about = report.calibration
     head = (
         '<header><p class="brand">lookalike <span>evaluation of labels</span></p>'
         f'<h1>{data(report.title)}</h1><p class="protocol">{data(report.protocol)}</p><p>'
         f"{count(report.queries, 'query', 'queries')} by {count(report.items, 'item')} of "
         f"{count(report.labels, 'label')}; {report.foreign:,} of labels that no item has, {report.unlabelled:,} "
         f"without a label. Embedder {data(name_of(report.embedder))}, digest "
-        f"<code>{text(report.embedder['digest'][:12])}</code>; calibrated on {data(about['source'])}, "
-        f"{text(about['when'][:10])}.</p></header>"
+        f"<code>{text(report.embedder['digest'][:12])}</code>; calibrated on {data(told(report.calibration))}."
+        "</p></header>"
     )
     return framed(f"{report.title} – labels", STYLE + _OWN, head, parts)
 
@@ -73,16 +75,34 @@ def _cell(figure: Figure | None) -> str:
     return f"{said} <small>{amount(figure.low, figure.unit, 1)} – {amount(figure.high, figure.unit, 1)}</small>"
 
 
+def _answers(report: LabelReport) -> str:
+    given = report.answers
+    rows = [[text(said), percent(share)] for said, share in given.rows()]
+    foreign = (
+        ""
+        if given.foreign_none is None
+        else f"<p>Of labels that no item has, {percent(given.foreign_none)} % are told as none of these.</p>"
+    )
+    return (
+        f"<p>What lookalike label says of these pictures unless asked otherwise, where a label has to be "
+        f"{percent(given.confidence, 0)} % probable.</p>"
+        f"{table(['answer', 'queries, %'], rows, 'answers', 'figures')}{foreign}"
+    )
+
+
 def _risk(report: LabelReport) -> str:
     first = report.sources[0]
     top = max(0.01, max(risk for _, risk in first.risk))
     points = " L".join(f"{100 * coverage:.2f} {_HEIGHT * (1 - risk / top):.1f}" for coverage, risk in first.risk)
-    rows = [[percent(coverage, 0), percent(risk)] for coverage, risk in first.risk[:: max(1, len(first.risk) // 10)]]
+    rows = [
+        [percent(coverage, 0), percent(risk)] for coverage, risk in first.risk[:: -max(1, len(first.risk) // 10)][::-1]
+    ]
     return (
         f"<p>If only the surest answers are given, by {_CALLED[first.source]}: how many of those are wrong, in per "
         f'cent. Upwards to {percent(top)} %.</p><figure><svg class="risk" viewBox="0 0 100 {_HEIGHT}" '
         f'height="{_HEIGHT}" preserveAspectRatio="none" role="img" aria-label="Risk over coverage">'
-        f'<path d="M{points}"/></svg></figure>'
+        f'<path d="M{points}"/></svg><figcaption class="ends"><span>none answered</span><span>all answered</span>'
+        "</figcaption></figure>"
         f"{table(['answered, %', 'wrong, %'], rows, 'risk over coverage', 'figures')}"
     )
 

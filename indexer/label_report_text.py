@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from indexer.calibrating import told
 from indexer.report_words import count
 from retrieval.folders import printable
 from retrieval.label_evaluation import LabelReport
@@ -19,7 +20,7 @@ def print_label_report(report: LabelReport) -> None:
     click.echo(
         f"{report.title}\n{report.protocol}\nembedder {name_of(card)}, {card['dim']} dimensions, "
         f"{card['image_size']} px, digest {card['digest'][:12]}\n"
-        f"calibrated on {report.calibration['source']}, {report.calibration['when'][:10]}\n"
+        f"calibrated on {told(report.calibration)}\n"
     )
     names = list(dict.fromkeys(figure.name for one in report.sources for figure in one.figures))
     width = max(map(len, [*names, "expected calibration error"]))
@@ -27,12 +28,18 @@ def print_label_report(report: LabelReport) -> None:
     of_sources = [{figure.name: figure for figure in one.figures} for one in report.sources]
     for name in names:
         click.echo(f"{name:{width}s}" + "".join(f"{_cell(of.get(name)):>24s}" for of in of_sources))
-    for told, values in (
+    for named, values in (
         ("expected calibration error", [f"{one.classification.calibration_error:.2%}" for one in report.sources]),
         ("risk-coverage area (AURC)", [f"{one.risk_area:.2%}" for one in report.sources]),
         ("log loss, nats", [f"{one.loss:.3f}" for one in report.sources]),
     ):
-        click.echo(f"{told:{width}s}" + "".join(f"{value:>24s}" for value in values))
+        click.echo(f"{named:{width}s}" + "".join(f"{value:>24s}" for value in values))
+    given = report.answers
+    click.echo(
+        f"answers as lookalike label gives them, at a confidence of {given.confidence:.0%}: "
+        + ", ".join(f"{share:.1%} {said}" for said, share in given.rows())
+        + ("" if given.foreign_none is None else f"; of foreign pictures {given.foreign_none:.1%} none of these")
+    )
     for asked in report.sources[0].coverages:
         click.echo(
             f"sets at {asked.asked:.0%}: hold the right label for {asked.achieved:.2%}, {asked.size:.2f} labels in the "

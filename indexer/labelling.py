@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import numpy as np
 import pyarrow as pa
 
-from indexer.calibrating import Kept, calibration_of, head_of, labelled_items, unit_vectors_of, vocabulary_of
+from indexer.calibrating import Kept, calibration_of
 from indexer.catalogue import Catalogue
+from indexer.index import ExactIndex, VectorIndex
 from indexer.search import queries_of
+from indexer.voters import LabelledItems, head_of, labelled_items, prior_factors, unit_vectors_of
 from retrieval.answers import ANSWERS_SCHEMA, Asked, answer
-from retrieval.errors import InputError, NotFoundError
+from retrieval.errors import InputError
 from retrieval.evidence import Evidence, K, copies_among
-from retrieval.prior import Prior
+from retrieval.labelled import unit_length
 
 LABELS_SCHEMA: Final = pa.schema(
     [
@@ -59,7 +61,7 @@ def label(
 
     Raises:
         InputError: not exactly one of ``images``, ``vectors``, ``ids``; no labels, or one only; no calibration; what
-            is asked for cannot be had.
+            is asked for cannot be had; no item has a value of ``known``.
         ImageError: a picture that cannot be read.
         NotFoundError: an unknown id or column.
         DamagedError: what stands on disk is not what was written.
@@ -67,44 +69,39 @@ def label(
     asked = asked or Asked()
     catalogue.refresh()
     items, index = catalogue.snapshot()
-    columns = list(known or {})
-    missing = [name for name in columns if name not in items.column_names]
-    if missing:
-        raise NotFoundError(
-            f"{catalogue.path} has no column {missing[0]!r}; it has {', '.join(map(repr, items.column_names))}"
-        )
-    labelled = labelled_items(catalogue, columns)
+    head = head_of(catalogue)
+    labelled = labelled_items(catalogue, head, items=items)
     kept = kept or calibration_of(catalogue)
     if kept is None:
         raise InputError(f"the labels of {catalogue.path} are not calibrated; run lookalike calibrate {catalogue.path}")
-    head = head_of(catalogue)
-    vocabulary, codes = vocabulary_of(labelled, head)
-    asked.check(vocabulary)
+    asked.check(labelled.vocabulary)
     names, queries, selves = queries_of(catalogue, items, images=images, vectors=vectors, ids=ids)
-    rows = labelled.column("row").to_numpy()
+    rows = labelled.table.column("row").to_numpy()
     extra = max(map(len, selves), default=0) if ids is not None else 0
-    found, similarities = index.search(queries, min(K + extra, len(rows)), allowed=rows)
+    allowed = None if labelled.every else rows
+    found, similarities = index.search(queries, min(K + extra, len(rows)), allowed=allowed)
     if ids is not None:
         found, similarities = _without_selves(found, similarities, selves)
-    evidence = _evidence(catalogue, labelled, codes, found[:, :K], similarities[:, :K])
+    evidence = _evidence(catalogue, index, labelled, found[:, :K], similarities[:, :K])
     if head is not None:
         evidence = Evidence(
             evidence.places, evidence.codes, evidence.similarities, evidence.copies, head.logits(queries)
         )
-    factors = None
-    for column, value in (known or {}).items():
-        values = [None if one is None else str(one) for one in labelled.column(column).to_pylist()]
-        factor = Prior.of(values, codes, len(vocabulary.labels)).factors([value] * len(names))
-        factors = factor if factors is None else factors * factor
-    answers = answer(names, evidence, vocabulary, kept.calibration, asked=asked, factors=factors)
+    given = {column: [value] * len(names) for column, value in (known or {}).items()}
+    factors = prior_factors(labelled, given, own=ids, unheard=_refused)
+    answers = answer(names, evidence, labelled.vocabulary, kept.calibration, asked=asked, factors=factors)
     there = evidence.places[:, 0] >= 0
-    nearest = labelled.select(["id", "label"]).take(pa.array(np.maximum(evidence.places[:, 0], 0)))
+    nearest = labelled.table.select(["id", "label"]).take(pa.array(np.maximum(evidence.places[:, 0], 0)))
     columns_of_nearest = [
         pa.array(nearest.column("id").to_pylist(), pa.string(), mask=~there),
         pa.array(nearest.column("label").to_pylist(), pa.string(), mask=~there),
         pa.array(evidence.similarities[:, 0], pa.float32(), mask=~there),
     ]
     return pa.table([*answers.columns, *columns_of_nearest], schema=LABELS_SCHEMA)
+
+
+def _refused(why: str) -> NoReturn:
+    raise InputError(why)
 
 
 def _without_selves(
@@ -118,12 +115,20 @@ def _without_selves(
 
 
 def _evidence(
-    catalogue: Catalogue, labelled: pa.Table, codes: np.ndarray, found: np.ndarray, similarities: np.ndarray
+    catalogue: Catalogue, index: VectorIndex, labelled: LabelledItems, found: np.ndarray, similarities: np.ndarray
 ) -> Evidence:
     """What rows of the index say, as places among the labelled items."""
-    places = np.where(found >= 0, np.searchsorted(labelled.column("row").to_numpy(), found), -1)
+    rows = labelled.table.column("row").to_numpy()
+    places = np.where(found >= 0, np.searchsorted(rows, found), -1)
     near = np.unique(places[places >= 0])
-    vectors = unit_vectors_of(catalogue, labelled.select(["id", "sha256"]).take(pa.array(near)))
-    own = np.where(places >= 0, codes[places], -1)
-    copies = copies_among(np.where(places >= 0, np.searchsorted(near, places), -1), own, vectors)
+    items = labelled.table.select(["id", "sha256"]).take(pa.array(near))
+    vectors, there = index.read(rows[near]) if isinstance(index, ExactIndex) else (None, np.zeros(1, dtype=bool))
+    # The exact index has them in memory; from the disk a few cost as much as many.
+    near_vectors = (
+        unit_length(vectors, items.column("id").to_pylist())
+        if vectors is not None and there.all()
+        else unit_vectors_of(catalogue, items)
+    )
+    own = np.where(places >= 0, labelled.codes[places], -1)
+    copies = copies_among(np.where(places >= 0, np.searchsorted(near, places), -1), own, near_vectors)
     return Evidence(places, own, similarities.astype(np.float32), copies)

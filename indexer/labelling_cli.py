@@ -1,7 +1,8 @@
-"""The commands that tell labels, and whether they are right: label, calibrate and audit."""
+"""The commands that tell labels, label and calibrate, and what measures them."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,15 +21,18 @@ from indexer.options import (
     progress_bar,
     source_options,
 )
-from indexer.report_words import count
+from indexer.report_words import sure
 from retrieval.errors import InputError
 
 if TYPE_CHECKING:
-    from indexer.auditing import Audit
     from indexer.calibrating import Kept
     from indexer.catalogue import Catalogue
 
 SOURCES: Final = ("fusion", "knn", "head")
+STRICT: Final = 0.05  # share of unknown pictures that pass, of which calibrate says what it costs
+NAMED: Final = 10  # labels of a set that are printed
+POOR: Final = 0.8
+"""AUROC of known against unknown below which calibrate says that it is little."""
 SHARE: Final = click.FloatRange(min=0, max=1)
 
 
@@ -46,11 +50,10 @@ SHARE: Final = click.FloatRange(min=0, max=1)
 )
 @click.option(
     "--false-accept",
-    default=0.05,
-    show_default=True,
     type=SHARE,
     metavar="P",
-    help="Share of pictures of none of the labels that may pass for one.",
+    help="Share of pictures of none of the labels that may pass for one  [default: as many as do where 95 % of the "
+    "others are let pass]",
 )
 @click.option(
     "--coverage",
@@ -69,7 +72,7 @@ SHARE: Final = click.FloatRange(min=0, max=1)
     "priors",
     multiple=True,
     metavar="COLUMN=VALUE",
-    help="What is known of the pictures besides, such as region=Goa; may be repeated.",
+    help="What is known of the pictures besides, such as region=Goa; may be repeated. Sets of labels do not heed it.",
 )
 @DEVICE
 @RUNTIME
@@ -79,7 +82,7 @@ def label(
     images: tuple[Path, ...],
     ids: tuple[str, ...],
     confidence: float,
-    false_accept: float,
+    false_accept: float | None,
     coverage: float | None,
     by_label: bool,
     source: Any,
@@ -103,7 +106,7 @@ def label(
         raise click.UsageError("name one or more pictures, or items with --id, and not both")
     if by_label and coverage is None:
         raise click.UsageError("--by-label goes with --coverage")
-    known = dict(_pair(prior) for prior in priors)
+    known = _priors(priors)
     check_pictures(images)
     asked = Asked(source, confidence, false_accept, coverage, by_label)
     with Catalogue.open(catalogue, device=device, runtime=runtime) as opened:
@@ -116,8 +119,12 @@ def label(
     if as_json:
         echo_json({"labels": table.to_pylist(), "calibration": kept.about})
         return
+    from indexer.calibrating import LEAVE_ONE_OUT, told
+
     for row in table.to_pylist():
         _print_answer(row, coverage)
+    own = "; of pictures that are less like them it is too sure" if kept.about["source"] == LEAVE_ONE_OUT else ""
+    click.echo(f"\nhow sure that is was fitted on {told(kept.about)}{own}")
 
 
 @click.command()
@@ -141,8 +148,8 @@ def calibrate(catalogue: Path, source: Path | None, device: str, runtime: str, a
     nonconformities of sets of labels. It becomes a new version of the catalogue, and is in force until the next.
     """
     from indexer.calibrating import calibrate as fit
-    from indexer.calibrating import pictures_of
     from indexer.catalogue import Catalogue
+    from indexer.label_queries import pictures_of
     from indexer.opening import read_source
     from indexer.options import refuse
 
@@ -162,27 +169,39 @@ def calibrate(catalogue: Path, source: Path | None, device: str, runtime: str, a
         _print_calibration(opened, kept)
 
 
-def _pair(prior: str) -> tuple[str, str]:
-    column, sign, value = prior.partition("=")
-    if not sign or not column or not value:
-        raise InputError(f"--prior {prior!r} is no COLUMN=VALUE, such as region=Goa")
-    return column, value
+def _priors(given: Sequence[str]) -> dict[str, str]:
+    known: dict[str, str] = {}
+    for prior in given:
+        column, sign, value = prior.partition("=")
+        if not sign or not column or not value:
+            raise InputError(f"--prior {prior!r} is no COLUMN=VALUE, such as region=Goa")
+        if known.setdefault(column, value) != value:
+            raise InputError(f"--prior says two things of {column!r}: {known[column]!r} and {value!r}")
+    return known
 
 
 def _print_answer(row: dict[str, Any], coverage: float | None) -> None:
     click.echo(f"\n{printable(row['query'])}")
-    likeliest = f"{printable(row['likeliest'])} ({row['likeliest_confidence']:.0%})"
+    likeliest = f"{printable(row['likeliest'])} ({sure(row['likeliest_confidence'])})"
     if row["answer"] == "none of these":
         click.echo(f"  none of these; the nearest label is {likeliest}")
     elif row["answer"] == "unsure":
         click.echo(f"  unsure; perhaps {likeliest}")
     else:
-        said = f"  {printable(row['label'])} ({row['confidence']:.0%})"
+        said = f"  {printable(row['label'])} ({sure(row['confidence'])})"
         below = row["likeliest"].removeprefix(row["label"]).lstrip("/")
-        click.echo(said + (f", perhaps {printable(below)} ({row['likeliest_confidence']:.0%})" if below else ""))
+        click.echo(said + (f", perhaps {printable(below)} ({sure(row['likeliest_confidence'])})" if below else ""))
     if coverage is not None:
-        inside = ", ".join(map(printable, row["set"])) or "empty: none of these"
-        click.echo(f"  set at {coverage:.0%}: {inside}")
+        inside = ", ".join(map(printable, row["set"][:NAMED])) or (
+            "empty: none of these"
+            if row["answer"] == "none of these"
+            else "empty: less like the items than that share of what is known"
+        )
+        if len(row["set"]) > NAMED:
+            inside = f"{len(row['set']):,} labels, {inside}, ..."
+        elif row["set"] and row["answer"] == "none of these":
+            inside = f"{inside}, if it is any"
+        click.echo(f"  set at {100 * coverage:g}%: {inside}")
     click.echo(f"  nearest item: {printable(row['nearest'] or '-')}, similarity {row['similarity'] or 0:.4f}")
 
 
@@ -197,116 +216,30 @@ def _summary(kept: Kept) -> dict[str, Any]:
         "known_by": openness.score,
         "auroc": openness.auroc,
         "fpr_at_95": openness.fpr_at_95,
+        "refused_at_5": openness.refused(STRICT),
     }
 
 
 def _print_calibration(catalogue: Catalogue, kept: Kept) -> None:
-    from indexer.calibrating import LEAVE_ONE_OUT
+    from indexer.calibrating import told
+    from indexer.voters import learned_from
 
     about = _summary(kept)
-    on = "its own items, each left out in turn" if about["source"] == LEAVE_ONE_OUT else about["source"]
     click.echo(
-        f"{catalogue.path.name}: calibrated on {about['pictures']:,} pictures of {on} (version {catalogue.version})\n"
+        f"{catalogue.path.name}: calibrated on {about['pictures']:,} pictures of {told(about)} "
+        f"(version {catalogue.version})\n"
         f"  labels     {about['labels']:,}, of {about['items']:,} items\n"
         f"  vote       the {about['voting']['k']} nearest, temperature {about['voting']['temperature']:g}\n"
-        f"  known by   {about['known_by']}; AUROC {about['auroc']:.3f}, "
-        f"{about['fpr_at_95']:.1%} of unknown pass where 95 % of known do"
+        f"  known by   {about['known_by']}; AUROC {about['auroc']:.3f}\n"
+        f"  none of these is said of 5 % of the known pictures, and {about['fpr_at_95']:.1%} of the unknown pass; with "
+        f"--false-accept {STRICT:g} of {about['refused_at_5']:.1%} of the known"
     )
+    if learned_from(catalogue) is not None:
+        click.echo("    of labels that the embedder has learned and are taken away; new ones pass more often")
+    if about["auroc"] < POOR:
+        click.echo("    which is hard to tell here; an embedder trained on these labels tells it better")
     for source, loss in about["loss"].items():
-        click.echo(f"  {source:10s} the right label has {loss:.3f} nats to go on the average")
-
-
-@click.command()
-@CATALOGUE
-@click.option("--split-column", metavar="NAME", help="Also list the same picture in two splits of this column.")
-@click.option("--csv", "table", type=click.Path(path_type=Path), help="Write the findings there, to be corrected.")
-@click.option("--html", type=click.Path(path_type=Path), help="Write a page with the pictures to this file.")
-@click.option(
-    "--apply",
-    "corrections",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Give items the labels in the column correction of a CSV file; nothing is looked for.",
-)
-@click.option("--most", default=50, show_default=True, type=click.IntRange(min=0), help="Findings to print.")
-@DEVICE
-@JSON
-def audit(
-    catalogue: Path,
-    split_column: str | None,
-    table: Path | None,
-    html: Path | None,
-    corrections: Path | None,
-    most: int,
-    device: str,
-    as_json: bool,
-) -> None:
-    """List the items of CATALOGUE whose label is probably wrong, most doubtful first.
-
-    Each is labelled by the others. Look at the findings, write the right label into the column correction of the CSV
-    file, and give it back with --apply: a new version of the catalogue, whose next vote is by them.
-    """
-    from indexer.auditing import audit as find
-    from indexer.catalogue import Catalogue
-    from indexer.correcting import apply_corrections, check_table, corrections_file, read_corrections
-    from indexer.files import write_bytes
-    from indexer.options import check_page, refuse
-
-    if corrections is not None:
-        refuse({"--csv": table, "--html": html, "--split-column": split_column}, "does not go with --apply")
-        wanted = read_corrections(corrections)
-        with Catalogue.open(catalogue, device=device) as opened:
-            changed, version = apply_corrections(opened, wanted)
-        if as_json:
-            echo_json({"catalogue": str(catalogue), "changed": changed, "version": version})
-        else:
-            click.echo(f"{catalogue}: {count(changed, 'label')} corrected (version {version})")
-        return
-    if html is not None:
-        check_page(html)
-    if table is not None:
-        check_table(table)
-    with Catalogue.open(catalogue, device=device) as opened:
-        with progress_bar("audit", "steps") as progress:
-            found = find(opened, split=split_column, progress=lambda done, total: progress(done, total, 0))
-        if table is not None:
-            write_bytes(table, corrections_file(found))
-        if html is not None:
-            from indexer.audit_page import audit_page
-
-            write_bytes(html, audit_page(opened, found).encode())
-    if as_json:
-        echo_json({"catalogue": str(catalogue), **found.to_dict()})
-        return
-    _print_audit(catalogue, found, most)
-    for what, path in (("findings", table), ("pictures", html)):
-        if path is not None:
-            click.echo(f"the {what}: {path}")
-
-
-def _print_audit(catalogue: Path, found: Audit, most: int) -> None:
-    rows = found.findings.to_pylist()
-    click.echo(f"{catalogue}: {found.items:,} labelled items of {found.labels:,} labels, {len(rows):,} findings")
-    kind = None
-    for row in rows[:most]:
-        if row["finding"] != kind:
-            kind = row["finding"]
-            click.echo(f"\n{kind}")
-        said = f"  {printable(row['id'])}: {printable(row['label'])}"
-        if row["other"] is not None:
-            said += f"; as {printable(row['other'])}"
-        elif row["suggested"] != row["label"]:
-            said += f"; rather {printable(row['suggested'])} ({row['confidence']:.0%})"
-        click.echo(said)
-    if len(rows) > most:
-        click.echo(f"  and {len(rows) - most:,} more: --csv or --html has all of them")
-    if found.alike:
-        click.echo("\nclasses that may be one, with the share of their images taken for the other one")
-        for first, second, share in found.alike[:most]:
-            click.echo(f"  {share:.0%}  {printable(first)}  {printable(second)}")
-    if found.left_out:
-        one, many = "item is the only picture of its label", "items are the only pictures of their labels"
-        click.echo(f"\n{count(found.left_out, one, many)}, of which nothing can be said")
+        click.echo(f"  {source:10s} the right label is given {sure(math.exp(-loss))} (geometric mean)")
 
 
 def measure_labels(
@@ -321,9 +254,9 @@ def measure_labels(
     as_json: bool,
 ) -> None:
     """Do what ``lookalike evaluate --labels`` says."""
-    from indexer.calibrating import pictures_of
     from indexer.catalogue import Catalogue
     from indexer.label_evaluating import evaluate_catalogue_labels
+    from indexer.label_queries import pictures_of
     from indexer.label_report_page import label_report_page
     from indexer.label_report_text import print_label_report
     from indexer.opening import read_source

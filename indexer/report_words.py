@@ -96,6 +96,13 @@ def percent(share: float, decimals: int = 2) -> str:
     return f"{100 * share:.{decimals}f}"
 
 
+def sure(probability: float) -> str:
+    """Write a probability as a whole per cent; what is not certain is not called 100 %, nor 0 %."""
+    if 0 < probability < 0.005:
+        return "<1%"
+    return ">99%" if 0.995 <= probability < 1 else f"{probability:.0%}"
+
+
 def amount(given: float, unit: str, decimals: int = 2) -> str:
     """Write a value of a figure: a share in per cent, anything else as it is."""
     return percent(given, decimals) if unit == "share" else f"{given:.2f}"

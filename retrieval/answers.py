@@ -20,6 +20,8 @@ from retrieval.tree import NOWHERE
 LABEL: Final = "label"
 UNSURE: Final = "unsure"
 NONE: Final = "none of these"
+COPY: Final = 0.9995
+"""Cosine to the nearest item from which a picture is that item's, and so is not of none of the labels."""
 
 ANSWERS_SCHEMA: Final = pa.schema(
     [
@@ -57,7 +59,8 @@ class Asked:
     Attributes:
         source: what says the label: "fusion", "knn" or "head"; None: fusion where there is a head, else the vote.
         confidence: least probability of the label that is said, in (0, 1].
-        false_accept: share of pictures of unknown labels that may pass for known, in [0, 1].
+        false_accept: share of pictures of unknown labels that may pass for known, in [0, 1]; None: as many as do where
+            ``retrieval.openness.KEPT`` of the known ones pass.
         coverage: how often a set of labels shall hold the right one, in (0, 1); None: no sets.
         by_label: whether sets shall do so for the pictures of each label.
         candidates: how many of the most probable labels are given.
@@ -65,7 +68,7 @@ class Asked:
 
     source: Source | None = None
     confidence: float = 0.8
-    false_accept: float = 0.05
+    false_accept: float | None = None
     coverage: float | None = None
     by_label: bool = False
     candidates: int = 5
@@ -78,7 +81,7 @@ class Asked:
         """
         if not 0 < self.confidence <= 1:
             raise InputError(f"confidence must be above 0 and at most 1, not {self.confidence:g}")
-        if not 0 <= self.false_accept <= 1:
+        if self.false_accept is not None and not 0 <= self.false_accept <= 1:
             raise InputError(f"the share of false accepts must be from 0 to 1, not {self.false_accept:g}")
         if self.source is not None and self.source not in SOURCES:
             raise InputError(f"there is no source {self.source!r} of labels; choose one of {', '.join(SOURCES)}")
@@ -130,7 +133,8 @@ def answer(
         scores = calibration.numbers.known_scores(part, vocabulary)
         found, sure = tree.answers(shares, asked.confidence)
         likeliest = tree.likeliest_below(shares, found)
-        kind = np.where(scores < threshold, NONE, np.where(found == NOWHERE, UNSURE, LABEL))
+        copies = part.similarities[:, 0] >= COPY
+        kind = np.where((scores < threshold) & ~copies, NONE, np.where(found == NOWHERE, UNSURE, LABEL))
         best = np.argsort(-shares, axis=1, kind="stable")[:, : asked.candidates]
         probable = np.take_along_axis(shares, best, axis=1)
         rows = range(len(part))
@@ -148,7 +152,7 @@ def answer(
                     pa.array(sure, pa.float64(), mask=silent),
                     labels[likeliest].tolist(),
                     np.take_along_axis(shares, likeliest[:, None], axis=1)[:, 0],
-                    calibration.numbers.openness.known(scores),
+                    np.where(copies, 1.0, calibration.numbers.openness.known(scores)),
                     chosen,
                     [
                         [{"label": labels[at], "probability": p} for at, p in zip(*pair, strict=True)]

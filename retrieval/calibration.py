@@ -135,7 +135,7 @@ def _numbers(given: Mapping[str, Any]) -> Numbers:
     return Numbers(
         voting=Voting(**given["voting"]),
         weights={source: Weights(**one) for source, one in given["weights"].items()},
-        openness=Openness(**{**openness, "unknown": tuple(openness["unknown"])}),
+        openness=Openness(**{**openness, **{name: tuple(openness[name]) for name in ("unknown", "familiar")}}),
     )
 
 

@@ -90,4 +90,5 @@ def few_shot(vectors: np.ndarray, codes: np.ndarray, episodes: Episodes, *, seed
         # Each class counts alike, also one with few images left to ask.
         accuracies[number] = np.mean([np.mean(said[true == way] == way) for way in range(episodes.ways)])
     spread = over_seeds(accuracies.tolist())
-    return FewShot(spread.mean, spread.low or spread.mean, spread.high or spread.mean, len(able))
+    low, high = (spread.mean if end is None else end for end in (spread.low, spread.high))
+    return FewShot(spread.mean, low, high, len(able))

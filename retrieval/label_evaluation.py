@@ -8,7 +8,9 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from retrieval.answers import LABEL, NONE, UNSURE, Asked, answer
 from retrieval.calibration import Calibration, steps
 from retrieval.classification import (
     Calibration as Reliability,
@@ -99,6 +101,39 @@ class OfSource:
 
 
 @dataclass(frozen=True)
+class Given:
+    """What answers come to as a user gets them, unless something else is asked for: shares of queries of known labels.
+
+    Attributes:
+        confidence: least probability of the label that is said.
+        whole: the right label is said.
+        coarser: a part of it that is right.
+        wrong: a label that is wrong.
+        unsure: none is probable enough.
+        none: they are called none of these.
+        foreign_none: the last of queries whose label the catalogue does not have; None where there are none.
+    """
+
+    confidence: float
+    whole: float
+    coarser: float
+    wrong: float
+    unsure: float
+    none: float
+    foreign_none: float | None
+
+    def rows(self) -> list[tuple[str, float]]:
+        """What is said, and how often."""
+        return [
+            ("the right label", self.whole),
+            ("a coarser one that is right", self.coarser),
+            ("a wrong one", self.wrong),
+            ("unsure", self.unsure),
+            ("none of these", self.none),
+        ]
+
+
+@dataclass(frozen=True)
 class LabelReport:
     """Labels, measured.
 
@@ -108,6 +143,7 @@ class LabelReport:
         embedder: its card.
         calibration: where it comes from; see ``indexer.calibrating.Kept``.
         sources: the first is what an answer is made of.
+        answers: what they come to as they are given.
         classes: (label, queries, share recognised, share recognised within five) by the first source, worst first.
         queries: of labels that the catalogue has.
         foreign: queries of labels that it does not have.
@@ -125,6 +161,7 @@ class LabelReport:
     embedder: dict[str, Any]
     calibration: dict[str, Any]
     sources: Sequence[OfSource]
+    answers: Given
     classes: Sequence[tuple[str, int, float, float]]
     queries: int
     foreign: int
@@ -178,7 +215,10 @@ def evaluate_labels(
     """
     own = np.flatnonzero(asking.codes >= 0)
     if not len(own):
-        raise InputError("there is nothing to measure: no query has a label that an item of the catalogue has")
+        raise InputError(
+            "there is nothing to measure: no query has a label that an item of the catalogue has; how well others are "
+            "told from those is measured where there are some of both"
+        )
     codes = asking.codes[own]
     first = _shares(asking, vocabulary, calibration, vocabulary.sources[0])
     sources = [_of_source(vocabulary.sources[0], first, asking, own, vocabulary, calibration)]
@@ -207,6 +247,7 @@ def evaluate_labels(
     ).take(pa.array(order))
     return {
         "sources": sources,
+        "answers": _given(asking, own, vocabulary, calibration),
         "classes": [
             (labels[seen[at]], int(counts[at]), float(means[at, 0]), float(means[at, 1])) for at in worst.tolist()
         ],
@@ -246,6 +287,25 @@ def _of_source(
         risk=points,
         risk_area=area,
         coverages=_coverages(source, asking, own, vocabulary, calibration),
+    )
+
+
+def _given(asking: Asking, own: np.ndarray, vocabulary: Vocabulary, calibration: Calibration) -> Given:
+    asked = Asked()
+    table = answer(asking.ids, asking.evidence, vocabulary, calibration, asked=asked, factors=asking.factors)
+    kinds = np.array(table.column("answer").to_pylist(), dtype=object)
+    said = zip(table.column("label").to_pylist(), asking.labels, strict=True)
+    right = np.array([label is not None and f"{true}/".startswith(f"{label}/") for label, true in said])
+    same = np.array(pc.fill_null(pc.equal(table.column("label"), pa.array(asking.labels, pa.string())), False))
+    told, foreign = kinds[own] == LABEL, kinds[asking.codes < 0]
+    return Given(
+        confidence=asked.confidence,
+        whole=float(np.mean(told & same[own])),
+        coarser=float(np.mean(told & right[own] & ~same[own])),
+        wrong=float(np.mean(told & ~right[own])),
+        unsure=float(np.mean(kinds[own] == UNSURE)),
+        none=float(np.mean(kinds[own] == NONE)),
+        foreign_none=float(np.mean(foreign == NONE)) if len(foreign) else None,
     )
 
 

@@ -18,6 +18,8 @@ ENERGY: Final = "energy of the vote"
 MARGIN: Final = "margin of the vote"
 CONFIDENCE: Final = "confidence"
 HEAD_ENERGY: Final = "energy of the head"
+KEPT: Final = 0.95
+"""Share of known pictures that are not called foreign, where nobody says how many foreign ones may pass."""
 QUANTILES: Final = 1001  # numbers that stand for a distribution of scores
 
 
@@ -96,6 +98,7 @@ class Openness:
             equally frequent.
         intercept: of it.
         unknown: ``QUANTILES`` scores or fewer of pictures whose label was taken away, ascending.
+        familiar: the same of pictures of known labels.
         auroc: of the score on the pictures that it was chosen on.
         fpr_at_95: of it.
         compared: name → AUROC of every score.
@@ -105,6 +108,7 @@ class Openness:
     slope: float
     intercept: float
     unknown: tuple[float, ...]
+    familiar: tuple[float, ...]
     auroc: float
     fpr_at_95: float
     compared: Mapping[str, float]
@@ -113,16 +117,28 @@ class Openness:
         """Give the probability of being known, in [0, 1], for scores (n,)."""
         return sigmoid(self.slope * scores + self.intercept)
 
-    def threshold(self, false_accept: float) -> float:
-        """Give the score below which a picture is "none of these", so that at most this share of unknown ones passes.
+    def threshold(self, false_accept: float | None = None) -> float:
+        """Give the score below which a picture is "none of these".
 
         Args:
-            false_accept: in [0, 1]; 0 lets none pass of those that it was fitted on.
+            false_accept: share of unknown pictures that may pass, in [0, 1]; 0 lets none pass of those that it was
+                fitted on. None: as many as do where ``KEPT`` of the known ones pass, so that a score that tells little
+                refuses little.
         """
+        if false_accept is None:
+            return self.familiar[len(self.familiar) - math.ceil(KEPT * len(self.familiar) - 1e-9)]
         passing = math.floor(false_accept * len(self.unknown) + 1e-9)
         if passing >= len(self.unknown):
             return -math.inf
         return float(np.nextafter(self.unknown[len(self.unknown) - passing - 1], np.inf))
+
+    def refused(self, false_accept: float | None = None) -> float:
+        """Give the share of known pictures that the threshold calls "none of these"."""
+        return float(np.mean(np.array(self.familiar) < self.threshold(false_accept)))
+
+    def passed(self, false_accept: float | None = None) -> float:
+        """Give the share of unknown pictures that the threshold takes for known."""
+        return float(np.mean(np.array(self.unknown) >= self.threshold(false_accept)))
 
 
 def fit_openness(known: Mapping[str, np.ndarray], unknown: Mapping[str, np.ndarray]) -> Openness:
@@ -150,15 +166,20 @@ def fit_openness(known: Mapping[str, np.ndarray], unknown: Mapping[str, np.ndarr
 
     slope, intercept = minimise(loss, np.array([1.0, 0.0])).tolist()
     slope = max(slope, 1e-6)  # a higher score is never less known
-    ordered = np.sort(unknown[best])
-    if len(ordered) > QUANTILES:
-        ordered = np.quantile(ordered, np.linspace(0, 1, QUANTILES))
     return Openness(
         score=best,
         slope=slope / spread,
         intercept=intercept - slope / spread * middle,
-        unknown=tuple(ordered.tolist()),
+        unknown=_quantiles(unknown[best]),
+        familiar=_quantiles(known[best]),
         auroc=compared[best],
         fpr_at_95=false_accepts_at(known[best], unknown[best]),
         compared=compared,
     )
+
+
+def _quantiles(scores: np.ndarray) -> tuple[float, ...]:
+    ordered = np.sort(scores)
+    if len(ordered) > QUANTILES:
+        ordered = np.quantile(ordered, np.linspace(0, 1, QUANTILES))
+    return tuple(ordered.tolist())

@@ -13,6 +13,7 @@ from typing import Final
 
 import numpy as np
 
+NOT_COUNTED: Final = -1
 SMOOTHINGS: Final = tuple(float(2**power) for power in range(-1, 15))
 
 
@@ -40,14 +41,25 @@ class Prior:
         counts = np.bincount(cells, minlength=len(names) * classes).reshape(len(names), classes)
         return cls(names, counts, _smoothing(counts))
 
-    def factors(self, values: Sequence[str | None]) -> np.ndarray:
-        """Give what to multiply the probabilities of each label with, (n, c); 1 for a value that no item has."""
+    def factors(self, values: Sequence[str | None], *, counted: np.ndarray | None = None) -> np.ndarray:
+        """Give what to multiply the probabilities of each label with, (n, c); 1 for a value that no item has.
+
+        Args:
+            values: n of them; None: nothing is known.
+            counted: (n,) int64, the label of a picture that is itself among the items of its value, and is left out of
+                them; ``NOT_COUNTED`` of one that is not. None: none is.
+        """
         place = {name: at for at, name in enumerate(self.values)}
         at = np.array([place.get(value, -1) if value is not None else -1 for value in values], dtype=np.int64)
+        heard = np.flatnonzero(at >= 0)
+        own = self.counts[at[heard]]  # (heard, c), a copy
+        if counted is not None:
+            itself = counted[heard]
+            rows = np.flatnonzero(itself != NOT_COUNTED)
+            own[rows, itself[rows]] -= 1
         of_all = _shares(self.counts)
         found = np.ones((len(at), self.counts.shape[1]))
-        own = self.counts[at[at >= 0]]
-        found[at >= 0] = (own + self.smoothing * of_all) / (own.sum(axis=1, keepdims=True) + self.smoothing) / of_all
+        found[heard] = (own + self.smoothing * of_all) / (own.sum(axis=1, keepdims=True) + self.smoothing) / of_all
         return found
 
 

@@ -20,6 +20,8 @@ OVERLAP: Final = 0.3
 """Share of two classes' images taken for the other one from which they may be one; halves of one class have 0.5."""
 UNLIKELY: Final = 0.1
 """Probability below which a label is suspected, whatever confident learning counts."""
+SUGGESTED: Final = 0.3
+"""Probability below which no other label is suggested: where nothing is likely, nothing speaks against a label."""
 LEAST: Final = 4
 """Images of each of two classes before anything is said of them."""
 
@@ -47,7 +49,8 @@ def find_suspects(probabilities: np.ndarray, codes: np.ndarray) -> Suspects:
     How many labels are wrong is counted: images that are more probable to be of another class than images of that
     class are on the average. As many are suspected, those whose own label is the least probable. That count leaves out
     about half of the wrong ones where probabilities are not all but certain, so what has a label of less than
-    ``UNLIKELY`` is suspected as well; and nothing whose label is the most probable.
+    ``UNLIKELY`` is suspected as well; and nothing whose label is the most probable, or for which no other one has
+    ``SUGGESTED`` at least.
 
     Args:
         probabilities: (n, c), rows summing to 1, of images that had no say in their own.
@@ -75,7 +78,7 @@ def find_suspects(probabilities: np.ndarray, codes: np.ndarray) -> Suspects:
         doubted = find_label_issues(own, shares, filter_by="low_self_confidence", n_jobs=1)
         quality = get_label_quality_scores(own, shares, method="self_confidence")
     doubted |= shares[np.arange(len(own)), own] < UNLIKELY
-    doubted &= shares.argmax(axis=1) != own
+    doubted &= (shares.argmax(axis=1) != own) & (shares.max(axis=1) >= SUGGESTED)
     places = np.flatnonzero(doubted)
     places = places[np.argsort(quality[places], kind="stable")]
     best = shares[places].argmax(axis=1)
@@ -104,10 +107,9 @@ def find_alike(predicted: np.ndarray, codes: np.ndarray, *, classes: int) -> Seq
     pairs, count = np.unique(
         np.sort(np.stack([codes[wrong], predicted[wrong]], axis=1), axis=1), axis=0, return_counts=True
     )
-    right = np.bincount(codes[~wrong], minlength=classes)
     found = []
     for (first, second), taken in zip(pairs.tolist(), count.tolist(), strict=True):
-        whole = taken + int(right[first] + right[second])
+        whole = int(sizes[first] + sizes[second])
         if min(sizes[first], sizes[second]) >= LEAST and taken / whole >= OVERLAP:
             found.append(Alike(first, second, taken / whole))
     return sorted(found, key=lambda pair: (-pair.overlap, pair.first, pair.second))

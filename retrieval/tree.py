@@ -12,6 +12,11 @@ from retrieval.errors import InputError
 NOWHERE = -1
 
 
+def has_empty_part(label: str) -> bool:
+    """Whether a part of a label's path is empty."""
+    return not all(part.strip() for part in label.split("/"))
+
+
 def check_paths(labels: Iterable[str]) -> None:
     """Check that no part of a label's path is empty.
 
@@ -19,7 +24,7 @@ def check_paths(labels: Iterable[str]) -> None:
         InputError: names the first label that has one.
     """
     for label in labels:
-        if not all(part.strip() for part in label.split("/")):
+        if has_empty_part(label):
             raise InputError(
                 f"the label {label!r} has an empty part in its path; write it like Fruit/Apple, with something between "
                 "the slashes"

@@ -20,8 +20,10 @@ class ColourEmbedder:
     runtime = "numpy"
     at_once = 2
 
-    def __init__(self, name: str = "colour grid", **more: object) -> None:
-        about = {"architecture": {"backbone": name, "dim": self.dim, **more}}
+    def __init__(self, name: str = "colour grid", provenance: dict[str, object] | None = None, **more: object) -> None:
+        about: dict[str, object] = {"architecture": {"backbone": name, "dim": self.dim, **more}}
+        if provenance is not None:
+            about["provenance"] = provenance
         self._model = json.dumps(about, sort_keys=True).encode()
         self._weights = b"none"
         self.digest = hashlib.sha256(self._model + self._weights).hexdigest()

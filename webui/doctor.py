@@ -29,6 +29,7 @@ PACKAGES: Final[dict[str, str]] = {
     "tensorrt": "tensorrt",
     "faiss-cpu": "faiss",
     "faiss-gpu-cu12": "gpu",
+    "cleanlab": "audit",
 }
 """Distribution → the extra that brings it; empty: part of every installation."""
 

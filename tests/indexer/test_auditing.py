@@ -7,14 +7,24 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 from indexer.audit_page import audit_page
 from indexer.auditing import CONFLICT, FINDINGS_SCHEMA, FOREIGN, LEAK, WRONG, Audit, audit
 from indexer.calibrating import calibrate
 from indexer.catalogue import Catalogue
-from indexer.correcting import CORRECTION, apply_corrections, check_table, corrections_file, read_corrections
+from indexer.correcting import (
+    BETWEEN,
+    CORRECTION,
+    apply_corrections,
+    check_table,
+    corrections_file,
+    new_labels,
+    read_corrections,
+)
 from indexer.ingest import ingest
 from indexer.items import CORRECTED_FROM
 from indexer.labelling import label
@@ -67,6 +77,7 @@ def test_wrong_labels_are_found_with_what_speaks_against_them(shop: Catalogue, p
         assert row["neighbours"]
         assert all(not str(id).startswith(f"{row['label']}/") for id in row["neighbours"])  # type: ignore[union-attr]
     assert (found.items, found.labels, found.left_out, found.version) == (56, 4, 0, shop.version)
+    assert found.agreed == pytest.approx(53 / 56)
     assert not of_kind(found, CONFLICT) and not of_kind(found, LEAK)
     page = audit_page(shop, found)
     assert page.count("rather <b>") == 3
@@ -96,13 +107,25 @@ def test_one_picture_under_two_labels_and_in_two_splits(folder: Path, tmp_path: 
             }
         assert found.left_out == 1
         assert "same picture, other label" in audit_page(shop, found).lower()
+        assert not of_kind(audit(shop), LEAK)  # no column is called split
         with pytest.raises(NotFoundError, match="has no column 'shop'"):
             audit(shop, split="shop")
+    (folder / "list.csv").write_text((folder / "list.csv").read_text().replace("image,label,part", "image,label,split"))
+    with Catalogue.create(tmp_path / "again", ColourEmbedder()) as again:
+        ingest(again, read_manifest(folder / "list.csv"))
+        assert of_kind(audit(again), LEAK).keys() == of_kind(found, LEAK).keys()
 
 
-def test_what_is_like_nothing_is_told(shop: Catalogue) -> None:
-    found = of_kind(audit(shop), FOREIGN)
-    assert not set(found) & set(of_kind(audit(shop), WRONG))
+def test_what_is_like_nothing_is_told(folder: Path, planted: dict[str, str], tmp_path: Path) -> None:
+    stripes = np.zeros((40, 48, 3), np.uint8)
+    stripes[:20] = 255  # at right angles to pictures of one colour
+    Image.fromarray(stripes).save(folder / "Paint" / "Red" / "stripes.png")
+    with Catalogue.create(tmp_path / "shop", ColourEmbedder()) as shop:
+        ingest(shop, read_manifest(folder))
+        found = audit(shop)
+        assert of_kind(found, FOREIGN).keys() == {"Paint/Red/stripes.png"}
+        assert of_kind(found, WRONG).keys() == planted.keys()
+        assert "Like no label: 1" in audit_page(shop, found)
 
 
 def test_a_correction_is_a_version_and_counts_at_once(shop: Catalogue, planted: dict[str, str], tmp_path: Path) -> None:
@@ -112,6 +135,8 @@ def test_a_correction_is_a_version_and_counts_at_once(shop: Catalogue, planted: 
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["id"] for row in rows} >= set(planted)
+    ids = set(shop.items().column("id").to_pylist())
+    assert all(set(row["neighbours"].split(BETWEEN)) <= ids for row in rows if row["neighbours"])
     with pytest.raises(InputError, match=f"no row of .* has a {CORRECTION}"):
         read_corrections(path)
     for row in rows:
@@ -168,6 +193,41 @@ def test_files_that_correct_nothing(text: str, said: str, tmp_path: Path) -> Non
         read_corrections(tmp_path / "file.csv")
     with pytest.raises(InputError, match="cannot read the corrections"):
         read_corrections(tmp_path / "nowhere.csv")
+    (tmp_path / "file.csv").write_text(f"id,{CORRECTION}\n" + "x" * 140_000 + ",b\n")
+    with pytest.raises(InputError, match=r"cannot read the corrections .*field larger than"):
+        read_corrections(tmp_path / "file.csv")
+    (tmp_path / "file.csv").write_bytes(b"\xff\xd8")
+    with pytest.raises(InputError, match="it is no text in UTF-8; save it as CSV UTF-8"):
+        read_corrections(tmp_path / "file.csv")
+
+
+def test_what_a_spreadsheet_takes_for_a_formula_is_written_as_text(folder: Path, tmp_path: Path) -> None:
+    (folder / "Paint" / "Blue" / "=cmd|calc.jpg").write_bytes((folder / "Paint" / "Red" / "000.jpg").read_bytes())
+    rows = [f"{path.relative_to(folder)},{path.name},=1+{path.parent.name}" for path in folder.rglob("*.jpg")]
+    (folder / "list.csv").write_text("\n".join(["image,id,label", *(row.replace("000", "@0") for row in rows)]) + "\n")
+    for name in ("Red", "Green", "Blue", "Sand"):
+        (folder / "Paint" / name / "000.jpg").rename(folder / "Paint" / name / "@0.jpg")
+    lines = (folder / "list.csv").read_text().splitlines()
+    unlike = [lines[0], *(f"{line.split(',')[0]},{line.split(',')[0]},{line.split(',')[2]}" for line in lines[1:])]
+    (folder / "list.csv").write_text("\n".join(unlike).replace("jpg,Paint/Blue/=cmd", "jpg,=cmd") + "\n")
+    with Catalogue.create(tmp_path / "shop", ColourEmbedder()) as shop:
+        ingest(shop, read_manifest(folder / "list.csv"))
+        path = tmp_path / "found.csv"
+        path.write_bytes(corrections_file(audit(shop)))
+        with path.open(newline="") as file:
+            rows_found = list(csv.DictReader(file))
+        conflict = next(row for row in rows_found if row["finding"] == CONFLICT)
+        cells = [cell for row in rows_found for cell in row.values()]
+        assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
+        assert "'=cmd|calc.jpg" in (conflict["id"], conflict["other"])
+        path.write_text(f"id;{CORRECTION}\n'=cmd|calc.jpg;'=1+Red\n")
+        assert read_corrections(path) == {"=cmd|calc.jpg": "=1+Red"}
+        assert apply_corrections(shop, read_corrections(path))[0] == 1
+
+
+def test_new_labels_are_told_with_the_one_that_may_be_meant(shop: Catalogue) -> None:
+    corrections = {"Paint/Red/000.jpg": "Paint/red", "Paint/Red/001.jpg": "Ink", "Paint/Red/002.jpg": "Paint/Blue"}
+    assert new_labels(shop, corrections) == {"Ink": None, "Paint/red": "Paint/Red"}
 
 
 def test_findings_are_written_over_nothing_that_somebody_filled(shop: Catalogue, tmp_path: Path) -> None:

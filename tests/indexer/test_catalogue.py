@@ -157,6 +157,7 @@ def test_the_description_counts(catalogue: Catalogue) -> None:
     assert about["index"] == "exact"
     assert sum(about["sources"].values()) == 24
     assert about["bytes"] > 0
+    assert about["calibration"] is None
 
 
 def test_commit_numbers_new_rows_only(catalogue: Catalogue) -> None:

@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -342,3 +342,20 @@ def test_kinds():
 def test_an_index_that_cannot_remove_says_so_in_both_languages():
     assert issubclass(CannotRemoveError, CatalogueError)
     assert issubclass(CannotRemoveError, NotImplementedError)
+
+
+@given(st.integers(0, 1000))
+def test_the_exact_index_gives_back_what_it_was_given(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows = rng.permutation(40)[:20].astype(np.int64)
+    vectors = rng.normal(size=(20, 8)).astype(np.float16)
+    index = ExactIndex(8)
+    assert not index.read(rows)[1].any()
+    index.add(rows, vectors)
+    found, there = index.read(rows[::-1])
+    assert there.all()
+    np.testing.assert_array_equal(found, vectors[::-1])
+    index.remove(rows[:3])
+    assert index.read(rows)[1].tolist() == [False] * 3 + [True] * 17
+    np.testing.assert_array_equal(index.read(rows[3:])[0], vectors[3:])
+    assert not index.read(np.array([41, 99]))[1].any()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +12,12 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from indexer.calibrating import LEAVE_ONE_OUT, age_of, calibrate, calibration_of, pictures_of
+from indexer.auditing import audit
+from indexer.calibrating import LEAVE_ONE_OUT, age_of, calibrate, calibration_of
 from indexer.catalogue import Catalogue
 from indexer.ingest import ingest
 from indexer.label_evaluating import evaluate_catalogue_labels
+from indexer.label_queries import pictures_of
 from indexer.labelling import LABELS_SCHEMA, label
 from indexer.verification import verify
 from retrieval.answers import LABEL, NONE, Asked
@@ -142,7 +146,9 @@ def test_a_calibration_ages_with_the_catalogue(shop: Catalogue, others: Path, tm
     (tmp_path / "few" / "Paint" / "Ink").mkdir()
     painted(tmp_path / "few" / "Paint" / "Ink" / "y.png", (2, 40, 44))
     ingest(shop, read_manifest(tmp_path / "few"))
-    assert "and 1 label is new: run lookalike calibrate" in str(age_of(shop, kept))
+    assert "since the calibration of 20" in str(age_of(shop, kept))
+    assert " 1 label is new: run lookalike calibrate" in str(age_of(shop, kept))
+    assert "0% of the items" not in str(age_of(shop, kept))
     ingest(shop, read_manifest(others, prefix="o-"))
     assert "% of the items have come, gone or changed their label" in str(age_of(shop, kept))
 
@@ -206,6 +212,107 @@ def test_what_is_known_besides_is_multiplied_in(tmp_path: Path) -> None:
         assert south["likeliest"] in ("Green", "Blue")
         with pytest.raises(NotFoundError, match="has no column 'shop'"):
             label(shop, images=[between], known={"shop": "mine"})
+        with pytest.raises(InputError, match=r"no labelled item of .* has region 'moon'; they have 'north', 'south'"):
+            label(shop, images=[between], known={"region": "moon"})
+
+
+def test_an_item_has_no_say_in_its_own_prior(tmp_path: Path) -> None:
+    folder = draw_pictures(tmp_path / "pictures", per_class=12)
+    paths = sorted(folder.rglob("*.jpg"))
+    rows = ["image,label,shop"]
+    rows += [
+        f"{path.relative_to(folder)},{path.parent.name},{'own' if at == 0 else 'any'}" for at, path in enumerate(paths)
+    ]
+    (folder / "list.csv").write_text("\n".join(rows) + "\n")
+    with Catalogue.create(tmp_path / "shop", ColourEmbedder()) as shop:
+        ingest(shop, read_manifest(folder / "list.csv"))
+        calibrate(shop)
+        first = shop.items().column("id").to_pylist()[0]
+        plain, alone = (label(shop, ids=[first], known=known).to_pylist()[0] for known in (None, {"shop": "own"}))
+        assert [one["probability"] for one in alone["candidates"]] == pytest.approx(
+            [one["probability"] for one in plain["candidates"]]
+        )
+
+
+def test_values_that_no_item_has_are_told_when_measured(tmp_path: Path) -> None:
+    folder = draw_pictures(tmp_path / "pictures", per_class=12)
+    rows = [f"{path.relative_to(folder)},{path.parent.name},{path.parent.name[0]}" for path in folder.rglob("*.jpg")]
+    (folder / "list.csv").write_text("\n".join(["image,label,initial", *rows]) + "\n")
+    asked = [row[:-1] + ("?" if at < 3 else row[-1]) for at, row in enumerate(rows)]
+    (folder / "asked.csv").write_text("\n".join(["image,label,initial", *asked]) + "\n")
+    with Catalogue.create(tmp_path / "shop", ColourEmbedder()) as shop:
+        ingest(shop, read_manifest(folder / "list.csv"))
+        kept = calibrate(shop)
+        pictures = pictures_of(shop, read_manifest(folder / "asked.csv"), columns=["initial"])
+        told: list[str] = []
+        report, _ = evaluate_catalogue_labels(shop, kept, pictures=pictures, known=pictures.values, notice=told.append)
+        assert [one for one in told if "has initial '?'; they have 'B', 'G', 'R', 'S'" in one]
+        assert "given initial" in report.protocol
+
+
+def test_one_item_a_label_is_enough_with_other_pictures_to_calibrate_on(tmp_path: Path, others: Path) -> None:
+    folder = draw_pictures(tmp_path / "pictures", per_class=1)
+    with Catalogue.create(tmp_path / "shop", ColourEmbedder()) as shop:
+        ingest(shop, read_manifest(folder))
+        with pytest.raises(InputError, match="has 0 items whose label another item has too"):
+            calibrate(shop)
+        calibrate(shop, pictures=pictures_of(shop, read_manifest(others)))
+        asked = sorted(others.rglob("*.jpg"))
+        found = label(shop, images=asked, asked=Asked(coverage=0.8))
+        assert found.column("likeliest").to_pylist() == [f"Paint/{path.parent.name}" for path in asked]
+
+
+def test_labels_without_a_picture_to_calibrate_on_are_told(shop: Catalogue, others: Path) -> None:
+    shutil.rmtree(others / "Paint" / "Blue")
+    told: list[str] = []
+    calibrate(shop, pictures=pictures_of(shop, read_manifest(others)), notice=told.append)
+    assert told == [
+        "1 of 4 labels have no picture in others, such as 'Paint/Blue': how sure they are is taken from the others, "
+        "and sets by label cannot be had"
+    ]
+    with pytest.raises(InputError, match="need 4 pictures to be calibrated on, and of Paint/Blue there are 0"):
+        label(shop, ids=["Paint/Red/000.jpg"], asked=Asked(coverage=0.8, by_label=True))
+
+
+def test_pictures_of_which_no_label_is_known_are_told_before_anything_is_embedded(
+    shop: Catalogue, others: Path
+) -> None:
+    (others / "Paint").rename(others / "Ink")
+    seen = shop.embedder().seen  # type: ignore[attr-defined]
+    with pytest.raises(
+        InputError, match=r"no picture of .*others has a label that an item of .*; theirs are such as 'Ink"
+    ):
+        pictures_of(shop, read_manifest(others))
+    assert shop.embedder().seen == seen  # type: ignore[attr-defined]
+
+
+def test_pictures_that_are_items_are_told(shop: Catalogue, tmp_path: Path) -> None:
+    told: list[str] = []
+    calibrate(shop, pictures=pictures_of(shop, read_manifest(tmp_path / "pictures")), notice=told.append)
+    assert told == [
+        "48 of 48 pictures of pictures are items of the catalogue; each is asked of the others, as without --on"
+    ]
+
+
+def test_the_version_that_is_told_is_the_one_that_has_it(shop: Catalogue) -> None:
+    kept = calibrate(shop)
+    assert kept.about["version"] == shop.version
+    with Catalogue.open(shop.path, version=shop.version, embedder=ColourEmbedder()) as same:
+        assert calibration_of(same) == kept
+
+
+def test_an_embedder_that_has_learned_the_items_is_too_sure_of_them(tmp_path: Path, others: Path) -> None:
+    learned = ColourEmbedder(provenance={"training": {"pictures": 48, "source": "pictures"}})
+    with Catalogue.create(tmp_path / "shop", learned) as shop:
+        ingest(shop, read_manifest(draw_pictures(tmp_path / "pictures", per_class=12)))
+        told: list[str] = []
+        kept = calibrate(shop, notice=told.append)
+        assert told == [kept.about["caution"]]
+        assert "was trained on 48 images of pictures" in told[0] and "--on SOURCE" in told[0]
+        found: list[str] = []
+        audit(shop, notice=found.append)
+        assert "learned by heart are not seen; a short training learns fewer" in found[0]
+        assert calibrate(shop, pictures=pictures_of(shop, read_manifest(others))).about["caution"] is None
 
 
 @pytest.mark.parametrize(
@@ -214,8 +321,12 @@ def test_what_is_known_besides_is_multiplied_in(tmp_path: Path) -> None:
         ([None] * 4, "no item of .* has a label; index a folder"),
         (["one"] * 4, "all items of .* have the label 'one'; there is nothing to tell apart"),
         (["a", "a//b", "a", "c"], r"the label 'a//b' has an empty part in its path"),
-        (["a", "a", "b", "b"], "needs 20 held-out pictures of labels that the catalogue has; there are 4"),
-        (["a", "b", "c", "d"], "needs 20 held-out pictures of labels that the catalogue has; there are 0"),
+        (["a", "a//b", "a", "c/"], r"as those of 2 items of .*shop have, such as '1.png'; mend the source and index"),
+        (
+            ["a", "a", "b", "b"],
+            "has 4 items whose label another item has too, and a calibration needs 20; calibrate on",
+        ),
+        (["a", "b", "c", "d"], r"has 0 items whose label .*lookalike calibrate .*shop --on SOURCE"),
     ],
 )
 def test_labels_that_cannot_be_calibrated(labels: list[str | None], said: str, tmp_path: Path) -> None:
@@ -228,8 +339,6 @@ def test_labels_that_cannot_be_calibrated(labels: list[str | None], said: str, t
         table = manifest.table.set_column(
             manifest.table.column_names.index("label"), "label", pa.array(labels, pa.string())
         )
-        from dataclasses import replace
-
         ingest(shop, replace(manifest, table=table))
         before = shop.version
         with pytest.raises(InputError, match=said):

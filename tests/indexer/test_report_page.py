@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from indexer import report_pictures
 from indexer.report_charts import MAX_POINTS, Axis, curve_chart
 from indexer.report_page import report_page
-from indexer.report_words import meanings, percent, text
+from indexer.report_words import meanings, percent, sure, text
 from retrieval.errors import NotFoundError
 from retrieval.report import Classification, ClassRow, Figure, Pair, Point, Report
 from retrieval.twins import in_order
@@ -380,3 +380,8 @@ def test_a_classifier_that_searched_nothing_says_so():
     said = words(report_page(replaced(searched, gallery=0), drawn_picture()))
     assert "images searched" not in said
     assert "the classifier needs none" in said and "none: a classifier decides" in said
+
+
+def test_what_is_not_certain_is_not_called_so() -> None:
+    given = [0.0, 0.001, 0.0051, 0.5, 0.9949, 0.995, 0.99999, 1.0]
+    assert [sure(one) for one in given] == ["0%", "<1%", "1%", "50%", "99%", ">99%", ">99%", "100%"]

@@ -88,6 +88,21 @@ def test_a_class_that_was_taken_away_is_foreign(
     assert table.column("label").to_pylist() == [None]
 
 
+def test_an_items_own_picture_is_never_none_of_these(
+    world: tuple[LabelledGallery, Vocabulary, Held, Calibration],
+) -> None:
+    gallery, vocabulary, _, fitted = world
+    vectors = np.concatenate([gallery.vectors, drawn(5, 20).vectors])
+    names = [str(at) for at in range(len(vectors))]
+    evidence = gather(vectors, gallery, logits=head_logits(vectors))
+    strict = answer(names, evidence, vocabulary, fitted, asked=Asked(false_accept=0.0)).slice(0, len(gallery.codes))
+    assert NONE not in strict.column("answer").to_pylist()
+    assert set(strict.column("known").to_pylist()) == {1.0}
+    usual = answer(names, evidence, vocabulary, fitted).slice(len(gallery.codes))
+    said = usual.column("answer").to_pylist()
+    assert said.count(NONE) / len(said) < 0.1
+
+
 def test_it_comes_back_from_json_as_it_was(world: tuple[LabelledGallery, Vocabulary, Held, Calibration]) -> None:
     _, vocabulary, held, fitted = world
     assert Calibration.from_dict(json.loads(json.dumps(fitted.to_dict()))) == fitted

@@ -7,6 +7,7 @@ import pytest
 
 from retrieval.errors import InputError
 from retrieval.few_shot import Episodes, few_shot
+from retrieval.uncertainty import Spread
 from tests.retrieval.crowds import crowd, unit
 
 
@@ -39,3 +40,10 @@ def test_too_few_images() -> None:
     some = crowd(0, classes=4, each=6)
     with pytest.raises(InputError, match="5-way-1-shot needs 5 classes of 2 images or more, and there are 4"):
         few_shot(some.vectors, some.codes, Episodes(5, 1))
+
+
+def test_an_interval_may_begin_at_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("retrieval.few_shot.over_seeds", lambda values: Spread(2, 0.1, 0.1, 0.0, 0.2, 0.0, 0.3))
+    some = crowd(0, classes=6, each=6)
+    found = few_shot(some.vectors, some.codes, Episodes(5, 1, number=2))
+    assert (found.accuracy, found.low, found.high) == (0.1, 0.0, 0.3)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from retrieval.answers import NONE, answer
 from retrieval.calibration import fit, hold
 from retrieval.classification import calibration_error
 from retrieval.errors import InputError
@@ -52,6 +53,15 @@ def test_a_report_says_what_loops_say() -> None:
     kinds = np.array([label.split("/")[0] for label in gallery.labels])
     of_kind = np.array([[row[kinds == kind].sum() for kind in ("Kind0", "Kind1")] for row in shares])
     assert figures["Top-1 at level 1"] == pytest.approx(np.mean(of_kind.argmax(axis=1) == queries.codes % 2))
+    rows = answer(ids, evidence, vocabulary, fitted).to_pylist()
+    said = [(row["answer"], row["label"], label) for row, label in zip(rows, labels, strict=True)]
+    known, n = said[: len(queries.codes)], len(queries.codes)
+    given = found["answers"]
+    assert given.whole == pytest.approx(sum(label == right for _, label, right in known) / n)
+    assert given.coarser == pytest.approx(sum(label == right.split("/")[0] for _, label, right in known) / n)
+    assert given.none == pytest.approx(sum(kind == NONE for kind, _, _ in known) / n)
+    assert given.foreign_none == pytest.approx(sum(kind == NONE for kind, _, _ in said[n:]) / 30)
+    assert sum(share for _, share in given.rows()) == pytest.approx(1)
     assert only.classification.calibration_error == calibration_error(shares.max(axis=1), right).error
     assert (found["queries"], found["foreign"], found["labels"]) == (len(queries.codes), 30, 6)
     assert 0.6 < found["auroc"] < 1

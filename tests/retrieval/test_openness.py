@@ -13,6 +13,7 @@ from retrieval.labels import Vocabulary, Voting, vote
 from retrieval.openness import (
     ENERGY,
     HEAD_ENERGY,
+    KEPT,
     MARGIN,
     NEAREST,
     auroc,
@@ -48,6 +49,16 @@ def test_no_more_unknown_ones_pass_than_were_wanted(known: np.ndarray, unknown: 
     sure = fitted.known(np.sort(np.concatenate([known, unknown])))
     assert (np.diff(sure) >= 0).all()
     assert sure.min() >= 0 and sure.max() <= 1
+
+
+@given(numbers, numbers)
+def test_unless_asked_otherwise_nearly_all_known_pass(known: np.ndarray, unknown: np.ndarray) -> None:
+    fitted = fit_openness({"a": known}, {"a": unknown})
+    assert fitted.threshold() == max(t for t in known if np.mean(known >= t) >= KEPT)
+    assert fitted.refused() == pytest.approx(np.mean(known < fitted.threshold()))
+    assert fitted.passed() == pytest.approx(false_accepts_at(known, unknown))
+    assert fitted.passed(0.0) == 0
+    assert fitted.refused(1.0) == 0
 
 
 def test_the_score_that_tells_best_is_chosen() -> None:

@@ -47,6 +47,13 @@ def test_right_labels_are_not_suspected_and_classes_may_have_no_image() -> None:
     assert 3 not in found.suggested
 
 
+def test_where_nothing_is_likely_nothing_is_suspected() -> None:
+    shares, given, planted = drawn(0)
+    flat = 0.05 * shares + 0.95 / shares.shape[1]
+    assert flat.max() < suspects.SUGGESTED
+    assert len(find_suspects(flat, given).places) == 0 < len(planted)
+
+
 def test_too_much_for_memory_and_a_missing_package_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     shares, given, _ = drawn(0)
     monkeypatch.setitem(sys.modules, "cleanlab.filter", None)
@@ -64,10 +71,9 @@ def test_classes_that_are_taken_for_each_other(rows: list[tuple[int, int]]) -> N
     for first in range(4):
         for second in range(first + 1, 4):
             taken = sum({true, said} == {first, second} for true, said in rows)
-            right = sum(true == said and true in (first, second) for true, said in rows)
             sizes = [sum(true == one for true, _ in rows) for one in (first, second)]
-            if min(sizes) >= suspects.LEAST and taken and taken / (taken + right) >= suspects.OVERLAP:
-                wanted[first, second] = taken / (taken + right)
+            if min(sizes) >= suspects.LEAST and taken and taken / sum(sizes) >= suspects.OVERLAP:
+                wanted[first, second] = taken / sum(sizes)
     found = find_alike(predicted, codes, classes=4)
     assert {(pair.first, pair.second): pair.overlap for pair in found} == pytest.approx(wanted)
     assert [pair.overlap for pair in found] == sorted((pair.overlap for pair in found), reverse=True)

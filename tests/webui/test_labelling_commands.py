@@ -36,6 +36,8 @@ def test_a_label_at_once_and_calibrated_anew(shelf: Path, others: Path, run: Run
     assert code == 0, told
     assert "calibrating the labels of" in told
     assert str(red) in said and "nearest item: Paint/Red/" in said
+    assert "how sure that is was fitted on its own items, each left out in turn, 20" in said
+    assert "labels    calibrated on its own items, each left out in turn, 20" in run("info", shelf)[1]
     code, said, told = run("label", shelf, red, *ON_CPU)
     assert "calibrating" not in told  # it was kept
     found = as_json(run("calibrate", shelf, "--on", others, *ON_CPU, "--json"))
@@ -44,11 +46,36 @@ def test_a_label_at_once_and_calibrated_anew(shelf: Path, others: Path, run: Run
     code, said, _ = run("calibrate", shelf, *ON_CPU)
     assert code == 0
     assert "calibrated on 48 pictures of its own items, each left out in turn" in said
+    assert "none of these is said of 5 % of the known pictures" in said
+    assert "new ones pass more often" not in said  # nothing was trained
     table = as_json(run("label", shelf, red, "--coverage", "0.8", "--false-accept", "1", *ON_CPU, "--json"))
     (row,) = table["labels"]
     assert row["likeliest"] == "Paint/Red"
     assert "Paint/Red" in row["set"] or row["set"] == []
     assert table["calibration"]["source"] == "leave-one-out"
+
+
+def test_a_set_is_told_with_its_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    row = {
+        "query": "x.jpg",
+        "answer": "none of these",
+        "label": None,
+        "confidence": None,
+        "likeliest": "a",
+        "likeliest_confidence": 0.3,
+        "nearest": "1",
+        "similarity": 0.5,
+        "set": ["a", "b"],
+    }
+    labelling_cli._print_answer(row, 0.8)
+    labelling_cli._print_answer({**row, "set": [f"l{at}" for at in range(27)]}, 0.995)
+    labelling_cli._print_answer({**row, "set": []}, 0.8)
+    labelling_cli._print_answer({**row, "answer": "label", "label": "a", "confidence": 0.9, "set": []}, 0.8)
+    said = capsys.readouterr().out
+    assert "  set at 80%: a, b, if it is any\n" in said
+    assert "  set at 99.5%: 27 labels, l0, l1, l2, l3, l4, l5, l6, l7, l8, l9, ...\n" in said
+    assert "  set at 80%: empty: none of these\n" in said
+    assert "  set at 80%: empty: less like the items than that share of what is known\n" in said
 
 
 def test_an_item_by_the_others(shelf: Path, run: Run) -> None:
@@ -67,10 +94,11 @@ def test_labels_are_measured(shelf: Path, others: Path, run: Run, tmp_path: Path
     assert report["sources"][0]["figures"][0]["name"] == "Top-1"
     assert json.loads((out / "report.json").read_text())["queries_file"]["name"] == "queries.parquet"
     page = (out / "report.html").read_text()
-    assert "Sets of labels" in page and "Known or not" in page
+    assert "Sets of labels" in page and "Known or not" in page and "a coarser one that is right" in page
     code, said, told = run("evaluate", shelf, "--labels", *ON_CPU)
     assert code == 0, told
     assert "labels of each item by the others" in said and "expected calibration error" in said
+    assert "answers as lookalike label gives them, at a confidence of 80%: " in said
     assert "the calibration was fitted on these very items" in told
 
 
@@ -81,13 +109,33 @@ def test_an_audit_and_its_corrections(shelf: Path, tmp_path: Path, run: Run) -> 
     with (tmp_path / "found.csv").open(newline="") as file:
         assert "correction" in next(csv.reader(file))
     (tmp_path / "right.csv").write_text("id,correction\nPaint/Red/000.jpg,Paint/Rust\n")
-    code, said, _ = run("audit", shelf, "--apply", tmp_path / "right.csv")
+    code, said, told = run("audit", shelf, "--apply", tmp_path / "right.csv")
     assert code == 0
+    assert "'Paint/Rust' is a new label" in told
     assert "1 label corrected" in said
     assert as_json(run("info", shelf, "--json"))["labels"] == 5
     code, said, _ = run("audit", shelf)
     assert code == 0
     assert "1 item is the only picture of its label" in said
+    assert "the others agree with" in said
+
+
+def test_each_kind_of_finding_is_told_with_what_speaks_against(
+    tmp_path: Path, weights: Path, others: Path, run: Run
+) -> None:
+    red, blue = others / "Paint/Red", others / "Paint/Blue"
+    for name in ("001.jpg", "002.jpg", "003.jpg"):
+        (red / name).rename(blue / f"moved-{name}")
+    (blue / "twin.jpg").write_bytes((red / "004.jpg").read_bytes())
+    run("index", others, "--catalogue", tmp_path / "shelf", "--backbone", TINY, "--weights", weights, *ON_CPU)
+    found = as_json(run("audit", tmp_path / "shelf", "--json"))
+    wrong = [row for row in found["findings"] if row["finding"] == "wrong label"]
+    code, said, told = run("audit", tmp_path / "shelf", "--most", "1")
+    assert code == 0, told
+    assert f"\nwrong label: {len(wrong)}\n" in said
+    assert "; beside Paint/" in said
+    assert f"and {len(wrong) - 1} more: --csv or --html has all of them" in said
+    assert "\nsame picture, other label: 1\n  Paint/Blue/twin.jpg: Paint/Blue; as Paint/Red/004.jpg" in said
 
 
 @pytest.mark.parametrize(
@@ -96,6 +144,7 @@ def test_an_audit_and_its_corrections(shelf: Path, tmp_path: Path, run: Run) -> 
         (("label", "SHELF"), "name one or more pictures"),
         (("label", "SHELF", "x.jpg", "--by-label"), "--by-label goes with --coverage"),
         (("label", "SHELF", "x.jpg", "--prior", "region"), "is no COLUMN=VALUE"),
+        (("label", "SHELF", "x.jpg", "--prior", "region=a", "--prior", "region=b"), "says two things of 'region'"),
         (("label", "SHELF", "nowhere.jpg"), "there is no file"),
         (
             ("label", "SHELF", "--id", "Paint/Red/000.jpg", "--source", "head"),
@@ -107,6 +156,7 @@ def test_an_audit_and_its_corrections(shelf: Path, tmp_path: Path, run: Run) -> 
         (("audit", "SHELF", "--apply", "nowhere.csv"), "cannot read the corrections"),
         (("audit", "SHELF", "--apply", "nowhere.csv", "--csv", "x.csv"), "does not go with --apply"),
         (("audit", "SHELF", "--split-column", "x"), "has no column 'x'"),
+        (("label", "SHELF", "--id", "Paint/Red/000.jpg", "--prior", "source=1"), "has source '1'; they have '"),
         (("evaluate", "SHELF", "--labels", "--through", "Flat"), "does not go with --labels"),
         (("evaluate", "SHELF", "--prior", "x"), "goes with --labels"),
         (("evaluate", "SHELF", "--labels", "--prior", "x"), "--prior goes with --queries"),
