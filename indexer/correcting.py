@@ -69,7 +69,7 @@ def read_corrections(path: Path) -> dict[str, str]:
         InputError: it is no such file, or it says two things of one item.
     """
     try:
-        text = path.readas_text(encoding="utf-8-sig")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InputError(f"cannot read the corrections {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:

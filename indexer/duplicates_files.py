@@ -20,9 +20,9 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from indexer.deciding import DECISIONS_SCHEMA
 from indexer.duplicates import KINDS, Found
 from indexer.files import TEMPORARY_PREFIX, read_json, sha256_of, write_bytes, write_json
-from indexer.quarantine import DECISIONS_SCHEMA
 from indexer.spreadsheets import as_cell, as_text
 from retrieval.errors import DamagedError, InputError
 
