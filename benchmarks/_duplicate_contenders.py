@@ -244,14 +244,16 @@ def look_apart(name: str, folder: Path, work: Path, options: Sequence[str], *, t
     program = sys.executable if CONTENDERS[name].module is None else peers.interpreter()
     command = [program, "-W", "ignore", "-m", "benchmarks", "duplicates", "--contender", name, "--work", str(work)]
     # What a peer remembers of the same pictures would make the next run look fast.
-    cache = {} if CONTENDERS[name].module is None else {"XDG_CACHE_HOME": str(work / "cache" / uuid.uuid4().hex)}
+    cache: dict[str, str] = (
+        {} if CONTENDERS[name].module is None else {"XDG_CACHE_HOME": str(work / "cache" / uuid.uuid4().hex)}
+    )
     peak = run([*command, "--folder", str(folder), "--out", str(out), *options], timeout=timeout, more=cache)
     finding = Finding.read(out)
     finding.peak = peak
     return finding
 
 
-def run(command: Sequence[str], *, timeout: float, more: Mapping[str, str] | None = None) -> float:
+def run(command: Sequence[str], *, timeout: float, more: dict[str, str] | None = None) -> float:
     """Run a process to its end; gives its peak memory without that of its children, MiB.
 
     Raises:
