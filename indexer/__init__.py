@@ -25,8 +25,14 @@ Import from the room, not from here:
 - ``indexer.labelling``: what pictures are, by a catalogue; ``indexer.calibrating``: how sure that is;
   ``indexer.label_evaluating`` (``indexer.label_report_text``, ``indexer.label_report_page``): how good labels are
 - ``indexer.auditing`` (``indexer.audit_page``): which labels are wrong; ``indexer.correcting``: putting them right
-- ``indexer.duplicates_page``: duplicates as a page
+- ``indexer.duplicates``: the copies in a catalogue, by ``indexer.examining``: pictures looked at
+  (``indexer.candidates``, ``indexer.fingerprints``) and compared (``indexer.comparing``), a line drawn
+  (``indexer.planting``), groups made (``indexer.copy_groups``, ``indexer.copy_tables``, ``indexer.keep_best``);
+  ``indexer.duplicates_page``, ``indexer.duplicates_files`` (``indexer.spreadsheets``): as a page, on disk
+- ``indexer.screening``: copies told while pictures come in; ``indexer.folder_catalogue``: folders without a catalogue
+- ``indexer.quarantine``: duplicates moved aside, linked or forgotten (``indexer.deciding``, ``indexer.moving``), with a
+  ``indexer.journal``; ``indexer.undoing``: brought back
 - ``indexer.opening``: the embedder or the catalogue that a command names
 - ``indexer.cli``, ``indexer.evaluation_cli``, ``indexer.training_cli``, ``indexer.labelling_cli``,
-  ``indexer.auditing_cli``, ``indexer.options``: the commands
+  ``indexer.auditing_cli``, ``indexer.duplicates_cli``, ``indexer.options``: the commands
 """

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from indexer.auditing import Audit
 from indexer.catalogue import Catalogue
 from indexer.items import CORRECTED_FROM
+from indexer.spreadsheets import as_cell, as_text
 from retrieval.errors import InputError, NotFoundError
 from retrieval.tree import check_paths
 
@@ -23,18 +24,6 @@ SIMILAR: Final = 0.8
 """Share of characters in common from which a new label may be an old one that was misspelt."""
 BETWEEN: Final = " | "
 """Ids of neighbours in one cell; spaces are common in ids."""
-
-
-_LIVE: Final = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for a formula
-
-
-def _cell(text: str) -> str:
-    """Write text so that a spreadsheet takes it for text; ``_text`` takes it back."""
-    return f"'{text}" if text.lstrip("'").startswith(_LIVE) else text
-
-
-def _text(cell: str) -> str:
-    return cell[1:] if cell.startswith("'") and cell.lstrip("'").startswith(_LIVE) else cell
 
 
 def corrections_file(found: Audit) -> bytes:
@@ -46,7 +35,7 @@ def corrections_file(found: Audit) -> bytes:
         numbers = ["" if row[name] is None else f"{row[name]:.3f}" for name in ("confidence", "quality")]
         texts = [row["id"], "", row["finding"], row["label"], row["suggested"] or ""]
         cells = [*texts, *numbers, row["other"] or "", BETWEEN.join(row["neighbours"])]
-        writer.writerow(map(_cell, cells))
+        writer.writerow(map(as_cell, cells))
     return text.getvalue().encode()
 
 
@@ -100,7 +89,7 @@ def read_corrections(path: Path) -> dict[str, str]:
         )
     found: dict[str, str] = {}
     for row in rows:
-        id, label = _text(row["id"] or ""), _text((row[CORRECTION] or "").strip())
+        id, label = as_text(row["id"] or ""), as_text((row[CORRECTION] or "").strip())
         if not label:
             continue
         if found.setdefault(id, label) != label:

@@ -218,21 +218,29 @@ def _apply(
     if as_json:
         echo_json({"catalogue": str(opened.path), **done.to_dict()})
         return
-    did = {"move": "moved to quarantine", "link": "made hard links", "forget": "forgotten"}[action]
-    click.echo(f"{opened.path}: {count(done.done, 'copy', 'copies')} {did} (run {done.run}, version {done.version})")
+    did = {"move": f"moved to {done.quarantine}", "link": "made hard links", "forget": "forgotten"}[action]
+    size = f", {done.bytes / 2**20:,.1f} MiB" if done.bytes else ""
+    click.echo(f"{opened.path}: {count(done.done, 'copy', 'copies')} {did if done.done else 'done'}{size}")
     _print_skipped(done.skipped)
-    click.echo(f"  take it back: lookalike duplicates {opened.path} --undo")
+    if done.run is not None:
+        click.echo(f"  run {done.run}, version {done.version}; take it back with --undo")
 
 
 def _undo(opened: Catalogue, run: str | None, as_json: bool) -> None:
-    from indexer.quarantine import undo as take_back
+    from indexer.undoing import undo as take_back
 
     with progress_bar("undo", "files") as progress:
         undone = take_back(opened, run=run, progress=progress)
     if as_json:
         echo_json({"catalogue": str(opened.path), **undone.to_dict()})
         return
-    click.echo(f"{opened.path}: {count(undone.done, 'copy', 'copies')} brought back (run {undone.run})")
+    if undone.already:
+        click.echo(f"{opened.path}: the run {undone.run} was undone before; nothing to do")
+        return
+    click.echo(
+        f"{opened.path}: {count(undone.files, 'file')} and {count(undone.items, 'item')} brought back "
+        f"(run {undone.run}, version {undone.version})"
+    )
     _print_skipped(undone.skipped)
 
 

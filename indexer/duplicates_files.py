@@ -20,9 +20,10 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from indexer.deciding import DECISIONS_SCHEMA
 from indexer.duplicates import KINDS, Found
 from indexer.files import TEMPORARY_PREFIX, read_json, sha256_of, write_bytes, write_json
-from indexer.quarantine import DECISIONS_SCHEMA
+from indexer.spreadsheets import as_cell, as_text
 from retrieval.errors import DamagedError, InputError
 
 PAGE, GROUPS, PAIRS, VALUES = "report.html", "groups.csv", "pairs.csv", "duplicates.json"
@@ -36,7 +37,6 @@ _GROUP_COLUMNS: Final = (
 _PAIR_COLUMNS: Final = (
     "a", "b", "copy", "kind", "how", "agreement", "sure", "similarity", "covered_a", "covered_b",
 )  # fmt: skip
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 YES, NO = frozenset(("yes", "y", "true", "1", "copy")), frozenset(("no", "n", "false", "0"))
 
 
@@ -162,9 +162,7 @@ def _cell(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4f}"
-    text = str(value)
-    # A spreadsheet would run what looks like a formula.
-    return "'" + text if isinstance(value, str) and text.startswith((*_FORMULA, "'")) else text
+    return as_cell(value) if isinstance(value, str) else str(value)
 
 
 def _read(path: Path, columns: Sequence[str], like: str) -> list[dict[str, str]]:
@@ -176,10 +174,7 @@ def _read(path: Path, columns: Sequence[str], like: str) -> list[dict[str, str]]
             raise InputError(
                 f"{path} has no column {min(missing)!r}; take the {like} that --out writes, and change that"
             )
-        return [
-            {name: (row[name] or "")[1:] if (row[name] or "").startswith("'") else row[name] or "" for name in columns}
-            for row in rows
-        ]
+        return [{name: as_text(row[name] or "") for name in columns} for row in rows]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
 

@@ -29,7 +29,7 @@ from retrieval.local_features import LocalFeatures
 from retrieval.sources import ImageSource
 from retrieval.threshold import FLOOR, Evidence
 
-PLANTED: Final = 400
+PLANTED: Final = 600
 """Copies that are planted, as far as there are pictures: of each at most ``EACH``."""
 EACH: Final = 8
 PAIRS: Final = 0.25
@@ -37,6 +37,7 @@ PAIRS: Final = 0.25
 CERTAIN: Final = 0.9
 """Agreement with the original from which another picture of the catalogue may itself be a copy of it: pairs with it are
 neither right nor wrong."""
+BIN: Final = 0.1
 QUALITY: Final = 88
 SMALLEST: Final = 16
 """Shorter side, in pixels, of pictures that are copied."""
@@ -129,21 +130,58 @@ def plant(
 def evidence_of(planted: pa.Table, judged: Iterable[tuple[float, bool]] = ()) -> Evidence:
     """What is known of pairs: from planted copies, and from pairs that somebody has judged.
 
+    A planted copy that agrees with a picture that is not its original is wrong, unless that picture is itself a copy of
+    the original, which nobody knows: the catalogue is full of what is looked for. From ``CERTAIN`` on it is taken for
+    one. Below, real copies are taken to agree with their originals as planted ones do, so that from how many are
+    certain it follows how many are to be expected in each ``BIN``; what is there beyond these counts as wrong.
+
     Args:
         planted: ``PLANTED_SCHEMA``.
         judged: agreement of each, and whether it is a copy.
     """
     rows = planted.to_pylist()
     compared = [row for row in rows if row["other"] is not None]
-    told = [row for row in compared if row["original_agreement"] < CERTAIN or row["original_agreement"] == 1.0]
+    agreement = np.array([row["agreement"] for row in compared], np.float64)
+    beside = np.array([row["original_agreement"] for row in compared], np.float64)
+    right = beside == 1.0
+    # The same picture beside the same original counts once, however many copies of the original were planted.
+    first = {(row["original"], row["other"]): at for at, row in reversed(list(enumerate(compared)))}
+    own = beside[[at for at in first.values() if not right[at]]]
+    weight = np.where(right, 1.0, wrong_share(own, agreement[right], beside))
+    best = [0.0]  # of each planted copy, whose rows follow the one that stands for it
+    for row in rows:
+        if row["other"] is None:
+            best.append(0.0)
+        elif row["original_agreement"] == 1.0:
+            best[-1] = max(best[-1], row["agreement"])
     said = list(judged)
     return Evidence(
-        agreement=np.array([row["agreement"] for row in told] + [agreement for agreement, _ in said], np.float64),
-        right=np.array([row["original_agreement"] == 1.0 for row in told] + [copy for _, copy in said], bool),
-        planted=len(rows) - len(compared),
+        agreement=np.concatenate([agreement, [value for value, _ in said]]),
+        right=np.concatenate([right, np.array([copy for _, copy in said], bool)]),
+        weight=np.concatenate([weight, np.ones(len(said))]),
+        best=np.array(best[1:], np.float64),
         judged=len(said),
-        ambiguous=sum(1 for row in compared if CERTAIN <= row["original_agreement"] < 1.0),
+        ambiguous=int(np.rint((1.0 - weight).sum())),
     )
+
+
+def wrong_share(own: np.ndarray, planted: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """How many in a hundred pairs of the catalogue that agree so much are no copies, as a share.
+
+    Args:
+        own: (n,) agreement of pictures of the catalogue with each other.
+        planted: (m,) agreement of planted copies with their originals.
+        asked: (k,) agreements.
+
+    Returns:
+        (k,) float64 in [0, 1]: 0 from ``CERTAIN`` on, 1 below ``FLOOR``.
+    """
+    edges = np.arange(FLOOR, CERTAIN + BIN / 2, BIN)
+    expected = np.histogram(planted, edges)[0] * (own >= CERTAIN).sum() / max(1, int((planted >= CERTAIN).sum()))
+    there = np.histogram(own, edges)[0]
+    share = 1.0 - np.minimum(1.0, expected / np.maximum(there, 1))
+    place = np.clip(np.searchsorted(edges, asked, side="right") - 1, 0, len(share) - 1)
+    return np.asarray(np.where(asked >= CERTAIN, 0.0, np.where(asked < FLOOR, 1.0, share[place])))
 
 
 @dataclass(frozen=True)

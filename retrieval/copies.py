@@ -147,16 +147,19 @@ def how_made(found: Overlay, size: tuple[int, int]) -> str:
         size: width and height of the first, pixels.
 
     Returns:
-        Such as "mirrored, turned by 90°, cut to 62 %, recoloured"; "saved anew" where nothing else is seen.
+        Such as "mirrored, turned by 90° clockwise, cut to 62 %, recoloured"; "saved anew" where nothing else is seen.
     """
     linear = found.transform[:, :2]
     said = []
-    if np.linalg.det(linear) < 0:
-        said.append("mirrored")
-        linear = linear * (-1, 1)
-    degrees = float(np.degrees(np.arctan2(linear[1, 0] - linear[0, 1], linear[0, 0] + linear[1, 1])))
-    if abs(degrees) >= 1:
-        said.append(f"turned by {round(degrees) % 360}°")  # clockwise, as y goes down
+    mirrored = np.linalg.det(linear) < 0
+    linear = linear * (-1, 1) if mirrored else linear
+    # Clockwise, as y goes down.
+    degrees = round(float(np.degrees(np.arctan2(linear[1, 0] - linear[0, 1], linear[0, 0] + linear[1, 1]))))
+    if mirrored:
+        said.append("mirrored top to bottom" if abs(degrees) == 180 else "mirrored")
+    if degrees and not (mirrored and abs(degrees) == 180):
+        side = "" if abs(degrees) == 180 else " clockwise" if degrees > 0 else " anticlockwise"
+        said.append(f"turned by {abs(degrees)}°{side}")
     if framed(found.covered[0], found.beyond[0]):
         said.append("without the frame or page around it")
     elif found.covered[0] < WHOLE:

@@ -1,7 +1,7 @@
 """Edits that leave a picture the same photograph: for planting copies whose originals are known.
 
 Pure functions of pixels, strength and a random generator, so that the same seed plants the same copies. Each keeps at
-least half of the picture. One of the two doors to OpenCV.
+least half of the picture.
 """
 
 from __future__ import annotations

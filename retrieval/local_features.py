@@ -1,6 +1,6 @@
 """Local features of a picture, and the correspondences of two: SIFT, compared as RootSIFT.
 
-One of the two doors to OpenCV, which is loaded when it is first needed.
+The only door to OpenCV, which is loaded when it is first needed.
 """
 
 from __future__ import annotations

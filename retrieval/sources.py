@@ -48,6 +48,12 @@ def parquet_uri(file: str, row: int, column: str | None = None) -> str:
     return f"{file}#row={row}" + ("" if column is None else f"&column={quote(column)}")
 
 
+def parquet_file(uri: str) -> str | None:
+    """The Parquet file that a uri names a row of; None where it names a file of its own."""
+    found = _PARQUET_ROW.fullmatch(uri)
+    return None if found is None else found[1]
+
+
 class Root:
     """A folder, and the question whether a path lies in it.
 

@@ -13,6 +13,9 @@ from retrieval.uncertainty import interval_of_share
 FLOOR: Final = 0.5
 """Agreement below which nothing is called a copy, whatever was wanted: less than half of what is seen is the same."""
 
+SPARE: Final = 0.01
+"""Share of the planted copies that a stricter line may lose."""
+
 
 @dataclass(frozen=True)
 class Threshold:
@@ -54,55 +57,61 @@ class Evidence:
     Attributes:
         agreement: (m,) float64 in [0, 1].
         right: (m,) bool.
-        planted: copies that were planted; those that no pair was found of are in neither array.
+        weight: (m,) float64 in [0, 1], how surely that is known; a pair of 0 counts for nothing.
+        best: (p,) float64, of each planted copy the agreement with its original; 0 where it was not found.
         judged: how many of the pairs, the last ones, somebody has judged; the others are of planted copies.
         ambiguous: pairs that were left out.
     """
 
     agreement: np.ndarray
     right: np.ndarray
-    planted: int
+    weight: np.ndarray
+    best: np.ndarray
     judged: int = 0
     ambiguous: int = 0
 
     def precision_from(self, agreement: np.ndarray) -> np.ndarray:
         """Share of right ones among the pairs at or above each of (k,) values; 1 where there is none."""
         order = np.argsort(-self.agreement, kind="stable")
-        right = np.concatenate([[0], np.cumsum(self.right[order])])
+        weight = self.weight[order]
+        right = np.concatenate([[0.0], np.cumsum(weight * self.right[order])])
+        every = np.concatenate([[0.0], np.cumsum(weight)])
         above = np.searchsorted(-self.agreement[order], -np.asarray(agreement), side="right")
-        return np.asarray(np.where(above == 0, 1.0, right[above] / np.maximum(above, 1)))
+        return np.asarray(np.where(every[above] == 0, 1.0, right[above] / np.maximum(every[above], 1e-9)))
 
 
 def choose_threshold(evidence: Evidence, *, wanted: float) -> Threshold:
-    """Choose the lowest agreement whose pairs are right as often as wanted, and no lower than ``FLOOR``.
+    """Choose an agreement from which pairs are right as often as wanted, and no lower than ``FLOOR``.
+
+    Of all that are, the lowest would find the most copies. But planted copies are few, and what is seen of wrong pairs
+    is less: so of those that lose hardly more, ``SPARE`` of the planted copies, the highest.
 
     Raises:
         InputError: a wanted precision that is no share.
     """
     if not 0.0 < wanted < 1.0:
         raise InputError(f"a precision is more than 0 and less than 1, such as 0.99; {wanted} is not")
-    values = np.unique(evidence.agreement[evidence.agreement >= FLOOR])
-    values = values if len(values) else np.array([FLOOR])
-    precision = evidence.precision_from(values)
-    good = np.flatnonzero(precision >= wanted)
-    at = int(good[0]) if len(good) else int(np.argmax(precision))
-    # Nothing is known between the last wrong pair and this one; half-way is as far from both as can be.
-    below = evidence.agreement[~evidence.right & (evidence.agreement < values[at])]
-    line = max(FLOOR, (float(values[at]) + max(FLOOR, float(below.max(initial=FLOOR)))) / 2)
+    lines = np.concatenate([[FLOOR], np.unique(evidence.agreement[evidence.agreement > FLOOR])])
+    precision = evidence.precision_from(lines)
+    recall = (evidence.best[:, None] >= lines).mean(axis=0) if len(evidence.best) else np.zeros(len(lines))
+    good = precision >= wanted
+    if good.any():
+        line = float(lines[good & (recall >= recall[good].max() - SPARE)].max())
+    else:
+        line = float(lines[np.argmax(precision)])
     above = evidence.agreement >= line
     right = int((above & evidence.right).sum())
-    low, high = interval_of_share(right, int(above.sum())) if above.any() else (0.0, 1.0)
-    of_planted = slice(0, len(evidence.right) - evidence.judged)
-    found = int((above & evidence.right)[of_planted].sum())
+    of = right + int(np.ceil(evidence.weight[above & ~evidence.right].sum()))
+    low, high = interval_of_share(right, of) if of else (0.0, 1.0)
     return Threshold(
         wanted=wanted,
         agreement=line,
         precision=float(evidence.precision_from(np.array([line]))[0]),
         low=low,
         high=high,
-        recall=found / evidence.planted if evidence.planted else 0.0,
-        planted=evidence.planted,
+        recall=float((evidence.best >= line).mean()) if len(evidence.best) else 0.0,
+        planted=len(evidence.best),
         judged=evidence.judged,
         ambiguous=evidence.ambiguous,
-        reached=bool(len(good)),
+        reached=bool(good.any()),
     )

@@ -30,6 +30,7 @@ PACKAGES: Final[dict[str, str]] = {
     "faiss-cpu": "faiss",
     "faiss-gpu-cu12": "gpu",
     "cleanlab": "audit",
+    "opencv-python-headless": "duplicates",
 }
 """Distribution → the extra that brings it; empty: part of every installation."""
 

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from indexer import decoding, pipeline
+from indexer.catalogue import Catalogue
 from indexer.vectors import VectorCache
 from tests.embedders import ColourEmbedder
+from tests.indexer.files import FILES, catalogue_of, write
 from tests.indexer.stages import CORES
 
 
@@ -38,3 +40,16 @@ def fours(monkeypatch: pytest.MonkeyPatch) -> None:
 def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine on which so many threads decode at most."""
     monkeypatch.setattr(decoding, "cores", lambda: CORES)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of five files, three of which are the same; none is a picture."""
+    return write(tmp_path / "photos", FILES)
+
+
+@pytest.fixture
+def small(tmp_path: Path, photos: Path) -> Iterator[Catalogue]:
+    """A catalogue of these files, with a column of its user's."""
+    with catalogue_of(tmp_path / "catalogue", photos, price="9") as made:
+        yield made

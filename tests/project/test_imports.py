@@ -24,6 +24,7 @@ HEAVY = (
     "lightning",
     "sklearn",
     "safetensors",
+    "cv2",
 )
 TORCH_ROOMS = {
     "retrieval.attention",
@@ -82,6 +83,7 @@ DOORS = {
     "sklearn": {"retrieval.clustering", "retrieval.projection"},
     "scipy": {"retrieval.uncertainty", "retrieval.likelihood"},
     "cleanlab": {"retrieval.suspects"},
+    "cv2": {"retrieval.local_features"},
 }
 
 

@@ -1,0 +1,329 @@
+"""Files moved, linked and copied so that a kill at any moment leaves each of them whole under a name that is known.
+
+No symlink is followed, whether it is the file or a folder above it, and nothing is ever overwritten or deleted: a name
+is taken away only while the same bytes stand under another one that is known to be on disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from indexer.files import sync_folder
+from retrieval.errors import ImageError
+from retrieval.sources import Root
+
+_FLAGS: Final = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOFOLLOW", "O_CLOEXEC", "O_BINARY"))
+_CHUNK: Final = 2**20
+# Another file system, one without hard links, a file of somebody else's, or one with too many names.
+_NO_LINK: Final = {errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+
+
+class Hindrance(Exception):
+    """Why a file is left as it is; the message is one clause."""
+
+
+@contextlib.contextmanager
+def hindrances() -> Iterator[None]:
+    """Word the errors of the system and of a source as hindrances."""
+    try:
+        yield
+    except ImageError as error:
+        raise Hindrance(str(error)) from error
+    except FileNotFoundError as error:
+        raise Hindrance("no such file") from error
+    except FileExistsError as error:
+        raise Hindrance("another file is there already") from error
+    except PermissionError as error:
+        raise Hindrance("permission denied") from error
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise Hindrance("the disk is full" if full else (error.strerror or str(error)).lower()) from error
+
+
+def plain_file(root: str, relative: str) -> Path:
+    """The path of a regular file that is there and that no symlink leads to.
+
+    Args:
+        root: absolute and free of symlinks.
+        relative: POSIX, relative to it.
+
+    Raises:
+        Hindrance: there is no such file.
+    """
+    with hindrances():
+        real = Root(Path(root)).file(relative)
+    if Path(real) != Path(root, relative) or ".." in relative.split("/"):
+        raise Hindrance("a symlink leads to it, and symlinks are not followed")
+    return Path(real)
+
+
+def place_for(root: str, relative: str) -> Path:
+    """The path of a file that may be gone, with its folder as well, if no symlink leads there.
+
+    Args:
+        root: absolute, free of symlinks, and there.
+        relative: POSIX, relative to it.
+
+    Raises:
+        Hindrance: there is no such place.
+    """
+    place = Path(root, relative)
+    with hindrances():
+        if not stat.S_ISDIR(os.lstat(root).st_mode):
+            raise Hindrance(f"{root} is no folder")
+        if ".." in relative.split("/") or not place.is_relative_to(root):
+            raise Hindrance("it would lie outside its source")
+        if Path(os.path.realpath(place.parent)) != place.parent:
+            raise Hindrance("a symlink leads to its place, and symlinks are not followed")
+    return place
+
+
+def state_of(path: Path) -> os.stat_result | None:
+    """What stands under a name, be it a symlink; None for nothing."""
+    try:
+        return os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it that are missing, each of them known to be on disk when this returns.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    missing = []
+    while state_of(folder) is None:
+        missing.append(folder)
+        folder = folder.parent
+    for one in reversed(missing):
+        one.mkdir()
+        with contextlib.suppress(PermissionError):  # a folder that may be written but not read
+            sync_folder(one.parent)
+
+
+def same_file(one: os.stat_result, other: os.stat_result) -> bool:
+    """Whether two names are of one file."""
+    return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+
+
+def unchanged(before: os.stat_result, now: os.stat_result | None) -> bool:
+    """Whether a file is the one it was, and nobody has written to it."""
+    return (
+        now is not None
+        and same_file(before, now)
+        and (before.st_size, before.st_mtime_ns, stat.S_IFMT(before.st_mode))
+        == (now.st_size, now.st_mtime_ns, stat.S_IFMT(now.st_mode))
+    )
+
+
+def digest_file(path: Path) -> tuple[bytes, os.stat_result]:
+    """Hash a regular file, not through a symlink.
+
+    Returns:
+        SHA-256, 32 bytes, and the state in which the file has them.
+
+    Raises:
+        Hindrance: it is no such file, it cannot be read, or it was written to meanwhile.
+    """
+    with hindrances(), open(os.open(path, os.O_RDONLY | _FLAGS), "rb") as file:  # noqa: PTH123
+        before = os.fstat(file.fileno())
+        if not stat.S_ISREG(before.st_mode):
+            raise Hindrance("not a regular file")
+        digest = hashlib.file_digest(file, "sha256").digest()
+        if not unchanged(before, os.fstat(file.fileno())):
+            raise Hindrance("somebody is writing to it")
+    return digest, before
+
+
+def dress(path: Path, *, mode: int, mtime_ns: int) -> None:
+    """Give a file a mode and a time of modification, where it has others.
+
+    Args:
+        path: a regular file.
+        mode: permission bits.
+        mtime_ns: nanoseconds since 1970.
+    """
+    now = os.lstat(path)
+    if stat.S_IMODE(now.st_mode) != mode:
+        os.chmod(path, mode)  # noqa: PTH101
+    if now.st_mtime_ns != mtime_ns:
+        os.utime(path, ns=(now.st_atime_ns, mtime_ns))
+
+
+def discard(path: Path) -> None:
+    """Take away a temporary file of ours, or one more name of a file, if it is there."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)  # noqa: PTH108
+
+
+def copy_file(path: Path, temporary: Path, *, sha256: bytes, mode: int, mtime_ns: int, attributes: bool) -> None:
+    """Copy a file to a temporary one that is on disk, and read again, when this returns.
+
+    Args:
+        path: a regular file.
+        temporary: what a killed run left there is replaced.
+        sha256: that the copy must have, 32 bytes.
+        mode: permission bits of the copy.
+        mtime_ns: its time of modification.
+        attributes: whether owner and extended attributes are copied, where the system lets us.
+
+    Raises:
+        Hindrance: the copy has other bytes.
+        OSError: it could not be written; there is no copy.
+    """
+    discard(temporary)
+    source = os.open(path, os.O_RDONLY | _FLAGS)
+    try:
+        into = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600)
+        try:
+            while data := memoryview(os.read(source, _CHUNK)):
+                while data:
+                    data = data[os.write(into, data) :]
+            if attributes:
+                _copy_attributes(path, temporary)
+            os.utime(temporary, ns=(os.fstat(source).st_atime_ns, mtime_ns))
+            os.chmod(temporary, mode)  # noqa: PTH101
+            os.fsync(into)
+            os.lseek(into, 0, os.SEEK_SET)
+            digest = hashlib.sha256()
+            while data := memoryview(os.read(into, _CHUNK)):
+                digest.update(data)
+        finally:
+            os.close(into)
+        if digest.digest() != sha256:
+            raise Hindrance("its bytes changed while it was copied")
+    except (OSError, Hindrance):
+        discard(temporary)
+        raise
+    finally:
+        os.close(source)
+
+
+def publish(temporary: Path, target: Path) -> None:
+    """Give a temporary file its name, without overwriting what may be there.
+
+    Raises:
+        OSError: something is there, or the folder cannot be written.
+    """
+    try:
+        os.link(temporary, target)
+    except OSError as error:
+        if error.errno not in _NO_LINK:
+            raise
+        # No hard links here: a file that appears between this look and the next line would be overwritten.
+        if state_of(target) is not None:
+            raise FileExistsError(errno.EEXIST, "File exists", str(target)) from error
+        os.rename(temporary, target)  # noqa: PTH104
+        return
+    discard(temporary)
+
+
+def relocate(
+    path: Path, target: Path, *, temporary: Path, state: os.stat_result, sha256: bytes, mode: int, mtime_ns: int
+) -> None:
+    """Move a file to a free name, on the same file system or another.
+
+    A kill leaves it under its old name, under both, or under the new one, and perhaps a temporary file.
+
+    Args:
+        path: a regular file.
+        target: its new name, in a folder that is there.
+        temporary: a name beside ``target``.
+        state: of the file when it was hashed.
+        sha256: of the file, 32 bytes.
+        mode: permission bits of a copy on another file system.
+        mtime_ns: its time of modification.
+
+    Raises:
+        Hindrance: it is as it was, or has been changed by somebody else.
+        OSError: it is as it was.
+    """
+    linked = True
+    try:
+        os.link(path, target)
+    except OSError as error:
+        if error.errno not in _NO_LINK:
+            raise
+        linked = False
+        copy_file(path, temporary, sha256=sha256, mode=mode, mtime_ns=mtime_ns, attributes=True)
+        try:
+            publish(temporary, target)
+        except OSError:
+            discard(temporary)
+            raise
+    try:
+        sync_folder(target.parent)
+        if not unchanged(state, state_of(path)) or (linked and not unchanged(state, state_of(target))):
+            raise Hindrance("it changed while it was moved")
+        os.unlink(path)  # noqa: PTH108
+    except (OSError, Hindrance) as error:
+        # The new name may be taken back only while the old one is of the same file, or of the one that was copied.
+        now = state_of(path)
+        if now is None or not (same_file(now, os.lstat(target)) or unchanged(state, now)):
+            raise Hindrance(f"it changed while it was moved; what it was is kept as {target}") from error
+        discard(target)
+        raise
+
+
+def become_link(path: Path, kept: Path, *, temporary: Path, state: os.stat_result, kept_state: os.stat_result) -> None:
+    """Make a file a hard link of another one with the same bytes, in one step that is seen whole or not at all.
+
+    Args:
+        path: a regular file, no link of ``kept`` yet.
+        kept: the other one, on the same file system.
+        temporary: a name beside ``path``; a kill may leave it.
+        state: of the file when it was hashed.
+        kept_state: of the other one when it was.
+
+    Raises:
+        Hindrance: one of them was changed by somebody else; the file is as it was.
+        OSError: the file is as it was.
+    """
+    discard(temporary)
+    os.link(kept, temporary)
+    try:
+        if not unchanged(kept_state, state_of(temporary)) or not unchanged(state, state_of(path)):
+            raise Hindrance("it changed while it was linked")
+        os.replace(temporary, path)  # noqa: PTH105
+    except (OSError, Hindrance):
+        discard(temporary)
+        raise
+
+
+def make_independent(path: Path, *, temporary: Path, sha256: bytes, mode: int, mtime_ns: int) -> None:
+    """Give a hard link bytes of its own again, in one step that is seen whole or not at all.
+
+    Args:
+        path: a regular file.
+        temporary: a name beside it; a kill may leave it.
+        sha256: of the file, 32 bytes.
+        mode: permission bits that it gets.
+        mtime_ns: time of modification that it gets.
+
+    Raises:
+        Hindrance: it has other bytes; it is as it was.
+        OSError: it is as it was.
+    """
+    copy_file(path, temporary, sha256=sha256, mode=mode, mtime_ns=mtime_ns, attributes=False)
+    try:
+        os.replace(temporary, path)  # noqa: PTH105
+    except OSError:
+        discard(temporary)
+        raise
+    sync_folder(path.parent)
+
+
+def _copy_attributes(path: Path, copy: Path) -> None:
+    about = os.lstat(path)
+    with contextlib.suppress(OSError):  # another's file, and we are not root: the copy is ours
+        os.chown(copy, about.st_uid, about.st_gid)
+    shutil.copystat(path, copy, follow_symlinks=False)
