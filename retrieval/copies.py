@@ -267,9 +267,12 @@ def _left_over(first: np.ndarray, second: np.ndarray, places: tuple[np.ndarray, 
 
     The change is a saturation, a gain of each channel and one shift of all: exposure, contrast and white balance, and
     black and white. Where a product is shown in another colour on the same ground, no such change explains both. It is
-    fitted on some ``places``, and of these on what it explains, so that what was stuck on the picture has no say.
+    fitted on some ``places``, and of these on what it explains, so that what was stuck on the picture has no say. It
+    leads from the more colourful of the two to the other: what has lost its colours does not say which they were.
     """
     a, b = first[:, *places], second[:, *places]  # (3, n)
+    if np.ptp(a, axis=0).mean() < np.ptp(b, axis=0).mean():
+        first, second, a, b = second, first, b, a
     some = np.ones(a.shape[1], bool)
     for _ in range(ROUNDS):
         saturation, gains, shift = _change(a[:, some], b[:, some])
