@@ -7,6 +7,7 @@ that a run that was stopped goes on with the next block.
 from __future__ import annotations
 
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -167,17 +168,22 @@ class Compared:
 
 
 def outstanding(fingerprints: Fingerprints, compared: Compared) -> Iterator[tuple[str, list[Pair]]]:
-    """The blocks that are not compared yet, with the pairs of each that no earlier block has."""
+    """The blocks that are not compared yet, with the pairs of each that no earlier block has.
+
+    A pair with a picture that could not be looked at first belongs to the block in which it could.
+    """
     seen: set[bytes] = set()  # of a pair 16 bytes of both together
-    for name in fingerprints.blocks:
+    later: dict[int, list[Pair]] = defaultdict(list)
+    for number, name in enumerate(fingerprints.blocks):
         rows = fingerprints.block(name).select(["sha256", "candidates"])
-        pairs = []
+        pairs = later.pop(number, [])
         for sha256, candidates in zip(rows.column(0).to_pylist(), rows.column(1).to_pylist(), strict=True):
             for at in range(0, len(candidates or b""), 32):
                 pair = pair_of(sha256, candidates[at : at + 32])
                 key = pair[0][:8] + pair[1][:8]
                 if key not in seen:
                     seen.add(key)
-                    pairs.append(pair)
+                    belongs = max(fingerprints.late.get(one, number) for one in pair)
+                    (pairs if belongs <= number else later[belongs]).append(pair)
         if not compared.has(name):
             yield name, pairs

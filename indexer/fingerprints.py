@@ -6,6 +6,7 @@ not read; losing one costs time. About 40 kB a picture.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from indexer.files import atomic_write
 from retrieval.images import decode, encode_jpeg
@@ -51,6 +53,7 @@ FINGERPRINTS_SCHEMA: Final = pa.schema(
 )
 """A picture a row."""
 
+_OF_READ: Final = ("pixels", "sharpness", "layout", "zoom", "points", "descriptors", "picture", "candidates")
 _LEVELS: Final = 510.0
 _QUALITY: Final = 92
 _SUFFIX: Final = ".arrow"
@@ -91,6 +94,8 @@ class Fingerprints:
         self._blocks: list[tuple[str, pa.Table]] = []
         self._place: dict[bytes, tuple[int, int]] = {}
         self._unpacked = lru_cache(maxsize=held)(self._unpack)
+        self.late: dict[bytes, int] = {}
+        """Of what could not be read first and then could, the place of the block that has it."""
         self.damaged: list[Path] = []
         """Blocks that cannot be read, which were moved aside."""
         for path in sorted(folder.glob(f"*{_SUFFIX}")):
@@ -133,8 +138,9 @@ class Fingerprints:
         if not rows:
             return
         table = pa.Table.from_pylist(list(rows), schema=FINGERPRINTS_SCHEMA).combine_chunks()
-        numbers = [int(path.stem) for path in self._folder.glob("[0-9]*.*") if path.stem.isdigit()]
-        path = self._folder / f"{max(numbers, default=0) + 1:08d}{_SUFFIX}"
+        numbers = [int(path.stem[:8]) for path in self._folder.glob("[0-9]*.*") if path.stem[:8].isdigit()]
+        # What was compared of a block is kept under its name, which must not come again once the block is lost.
+        path = self._folder / f"{max(numbers, default=0) + 1:08d}-{secrets.token_hex(4)}{_SUFFIX}"
         with atomic_write(path) as file, pa.ipc.new_file(file, table.schema) as writer:
             writer.write_table(table, max_chunksize=max(1, table.num_rows))
         self._take(path)
@@ -163,6 +169,16 @@ class Fingerprints:
             table = pa.ipc.open_file(file).read_all()
         if not table.schema.equals(FINGERPRINTS_SCHEMA):
             raise pa.ArrowInvalid(f"{path} is no block of fingerprints")
-        for at, sha256 in enumerate(table.column("sha256").to_pylist()):
+        # The numbers by which Arrow finds its way: it believes them, and a wrong one ends the process.
+        table.validate(full=True)
+        read = table.column("reason").is_null()
+        for name in _OF_READ:
+            if pc.any(pc.and_(read, table.column(name).is_null())).as_py():
+                raise pa.ArrowInvalid(f"{path} has no {name} of a picture")
+        digests, reasons = (table.column(name).to_pylist() for name in ("sha256", "reason"))
+        for at, (sha256, reason) in enumerate(zip(digests, reasons, strict=True)):
+            if reason is None and self.reason(sha256) is not None:
+                self.late[sha256] = len(self._blocks)
+                self._unpacked.cache_clear()
             self._place[sha256] = len(self._blocks), at
         self._blocks.append((path.stem, table))

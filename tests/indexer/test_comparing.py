@@ -115,3 +115,16 @@ def test_each_pair_once_in_the_first_block_that_has_it(tmp_path: Path) -> None:
     assert list(outstanding(fingerprints, compared)) == [(second, [(A, C)])]
     compared.write([], second)
     assert list(outstanding(fingerprints, compared)) == []
+
+
+def test_pairs_of_what_could_not_be_looked_at_first_come_with_the_block_in_which_it_could(tmp_path: Path) -> None:
+    fingerprints, compared = Fingerprints(tmp_path / "looked"), Compared(tmp_path / "pairs")
+    plain = seen(jpeg(photo(0)))
+    fingerprints.add([plain | {"sha256": A, "candidates": B + C}, {"sha256": B, "reason": "gone"}])
+    (first,) = fingerprints.blocks
+    assert list(outstanding(fingerprints, compared)) == [(first, [(A, B), (A, C)])]
+    compared.write([], first)
+    fingerprints.add([plain | {"sha256": B, "candidates": C}])
+    for again in (fingerprints, Fingerprints(tmp_path / "looked")):
+        (second,) = again.blocks[1:]
+        assert list(outstanding(again, compared)) == [(second, [(A, B), (B, C)])]
