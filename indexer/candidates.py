@@ -8,6 +8,7 @@ the catalogue (score normalisation, as in the Image Similarity Challenge: Douze 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -78,7 +79,7 @@ def look(data: bytes | ImageError, sha256: bytes, embedder: Embeds, effort: str)
         decoded = decode(data)
         metadata = metadata_bytes(data)
     except ImageError as error:
-        return Seen(sha256, None, (), {"sha256": sha256, "reason": str(error)})
+        return _unread(sha256, str(error))
     seen = look_at_pixels(decoded.pixels, sha256, embedder, effort)
     seen.row.update(bytes=len(data), format=decoded.format, metadata=metadata)
     return seen
@@ -141,10 +142,9 @@ class Finder:
         """
         views = [view for one in seen for view in one.views]
         embedded = embedder.embed(views, prepared=True) if views else np.zeros((0, stored.shape[1]), np.float32)
-        queries = np.concatenate([stored.astype(np.float32), embedded])
-        owner = np.concatenate(
-            [np.arange(len(seen)), np.repeat(np.arange(len(seen)), [len(one.views) for one in seen])]
-        )
+        asked = np.flatnonzero([one.features is not None for one in seen])  # by their own vectors
+        queries = np.concatenate([stored[asked].astype(np.float32), embedded])
+        owner = np.concatenate([asked, np.repeat(np.arange(len(seen)), [len(one.views) for one in seen])])
         rows, similarity = self._index.search(queries, NEAREST + 1, self._allowed)
         margin = similarity - self._usual(queries)[:, None]
         likeliest: list[dict[bytes, float]] = [{} for _ in seen]
@@ -155,7 +155,7 @@ class Finder:
             ):
                 if row >= 0 and (other := self._of_row[row]) != seen[at].sha256:
                     likeliest[at][other] = max(above, likeliest[at].get(other, -np.inf))
-                    if query < len(seen):
+                    if query < len(asked):
                         cosine[at][other] = value
         alike = self._layouts.nearest(seen, remember=remember)
         candidates = []
@@ -240,7 +240,9 @@ def look_at_items(
     finder = Finder(catalogue, fingerprints)
     embedder = catalogue.embedder()
     tuned = False
-    for seen in _blocks(todo, embedder, effort, pool):
+    further = _further(catalogue, todo)
+    for looked in _blocks(todo, embedder, effort, pool):
+        seen = [_elsewhere(one, further.get(one.sha256, ()), embedder, effort) for one in looked]
         sample = [view for one in seen for view in one.views]
         if sample and not tuned:
             embedder.tune(
@@ -249,9 +251,9 @@ def look_at_items(
             tuned = True
         keys = pa.array([one.sha256 for one in seen], pa.binary())
         stored, present = catalogue.vectors.read(keys)
-        for one, there in zip(seen, present.tolist(), strict=True):
-            if not there and one.row["reason"] is None:
-                one.row["reason"] = "has no vector; index its source again"
+        for at, there in enumerate(present.tolist()):
+            if not there and seen[at].features is not None:
+                seen[at] = _unread(seen[at].sha256, "has no vector; index its source again")
         found = finder.find(seen, stored, embedder)
         fingerprints.add(
             [
@@ -281,6 +283,34 @@ def new_items(catalogue: Catalogue, fingerprints: Fingerprints) -> pa.Table:
             wanted.append(place)
         met.add(sha256)
     return items.take(pa.array(wanted, pa.int64()))
+
+
+def _unread(sha256: bytes, reason: str) -> Seen:
+    return Seen(sha256, None, (), {"sha256": sha256, "reason": reason})
+
+
+def _further(catalogue: Catalogue, todo: pa.Table) -> dict[bytes, list[dict[str, Any]]]:
+    """The other items of the same bytes, by these."""
+    items = catalogue.items(["uri", "source", "sha256"])
+    items = items.filter(pc.is_in(items.column("sha256"), value_set=todo.column("sha256").combine_chunks()))
+    further: dict[bytes, list[dict[str, Any]]] = {}
+    met = set[bytes]()
+    for place, sha256 in enumerate(items.column("sha256").to_pylist()):
+        if sha256 in met:
+            further.setdefault(sha256, []).extend(items.slice(place, 1).to_pylist())
+        met.add(sha256)
+    return further
+
+
+def _elsewhere(one: Seen, items: Sequence[dict[str, Any]], embedder: Embeds, effort: str) -> Seen:
+    """What could not be read of one item, read of another of the same bytes."""
+    for row in items:
+        if one.features is not None:
+            break
+        with ImageSource(Path(row["source"])) as source, contextlib.suppress(ImageError):
+            again = look(source.read(row["uri"]), one.sha256, embedder, effort)
+            one = one if again.features is None else again
+    return one
 
 
 def _blocks(todo: pa.Table, embedder: Embeds, effort: str, pool: ThreadPoolExecutor) -> Iterator[list[Seen]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -138,11 +138,9 @@ class Gathered:
         rows: list[dict[str, Any]] = []
         keys: list[tuple[bytes, bytes]] = []
         for node in self.nodes:
-            first, *others = node.places
-            for other in others:
-                if self._wanted((first, other)):
-                    rows.append(_row(ids[first].as_py(), ids[other].as_py(), SAME_BYTES, None, 1.0, (0, 0)))
-                    keys.append((node.sha256, node.sha256))
+            for first, other in self._equal(node):
+                rows.append(_row(ids[first].as_py(), ids[other].as_py(), SAME_BYTES, None, 1.0, (0, 0)))
+                keys.append((node.sha256, node.sha256))
         for (one, other), (kind, over, sure) in self.pairs.items():
             a, b = self.nodes[one], self.nodes[other]
             # Of the items of either bytes the two that are wanted, if any are.
@@ -157,6 +155,16 @@ class Gathered:
             row["similarity"] = similarity[at]
         order = sorted(range(len(rows)), key=lambda at: _surest(rows[at]))
         return pa.Table.from_pylist([rows[at] for at in order], schema=PAIRS_SCHEMA)
+
+    def _equal(self, node: Node) -> Iterator[tuple[int, int]]:
+        """Pairs of items of the same bytes: each with the one that is kept, or with the first of a wanted split."""
+        order = {place: at for at, place in enumerate(node.places)}
+        of_part = {self.split[place]: place for place in reversed(node.places)}
+        firsts = [node.places[0], *(of_part[part] for part in self.parts or () if part in of_part)]
+        for other, at in order.items():
+            first = next((one for one in firsts if order[one] < at and self._wanted((one, other))), None)
+            if first is not None:
+                yield first, other
 
     def _groups(self) -> pa.Table:
         members: dict[int, list[int]] = defaultdict(list)

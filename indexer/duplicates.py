@@ -152,8 +152,7 @@ def find(
     folder = folder_of(catalogue, effort)
     with locked(folder), ThreadPoolExecutor(cores()) as pool:
         fingerprints = look_through(catalogue, folder, effort=effort, pool=pool, bars=bars, notice=notice)
-        compared = compare_through(folder, fingerprints, pool=pool, bars=bars)
-        known = compared.read()
+        compared, known = compare_through(folder, fingerprints, pool=pool, bars=bars)
         table = _planted(catalogue, folder, fingerprints, effort=effort, pool=pool, seed=seed, bars=bars, notice=notice)
         asker = _Asker(fingerprints, compared, known, pool)
         said = _by_sha256(items, judged or {})

@@ -12,10 +12,11 @@ from typing import Any, Final
 
 from indexer.candidates import look_at_items, new_items
 from indexer.catalogue import Catalogue
-from indexer.comparing import Compared, as_row, compare, outstanding, worth_keeping
+from indexer.comparing import Compared, Pair, as_row, compare, outstanding, worth_keeping
 from indexer.files import read_json, sweep, write_json
 from indexer.fingerprints import Fingerprints
 from indexer.place import held, lock_of
+from retrieval.copies import Overlay
 from retrieval.errors import DamagedError, InputError
 from retrieval.views import EFFORTS
 
@@ -80,19 +81,29 @@ def look_through(
     return fingerprints
 
 
-def compare_through(folder: Path, fingerprints: Fingerprints, *, pool: ThreadPoolExecutor, bars: Bars) -> Compared:
-    """Compare all candidates that were not compared; stopped, it goes on there."""
+def compare_through(
+    folder: Path, fingerprints: Fingerprints, *, pool: ThreadPoolExecutor, bars: Bars
+) -> tuple[Compared, dict[Pair, Overlay]]:
+    """Compare all candidates that were not compared; stopped, it goes on there.
+
+    Returns:
+        Where what came of it is kept, and all that is known.
+    """
     compared = Compared(folder / "pairs")
+    known = compared.read()  # before what is there is counted: blocks that are damaged are compared again
     total = sum(len(pairs) for _, pairs in outstanding(fingerprints, compared))
     if total:
         with bars("compare", "pairs") as bar:
             count = _counter(bar, total)
             for name, pairs in outstanding(fingerprints, compared):
-                found = compare(pairs, fingerprints, pool=pool, progress=count)
-                compared.write(
-                    [as_row(pair, over) for pair, over in found if over is not None and worth_keeping(over)], name
-                )
-    return compared
+                found = {
+                    pair: over
+                    for pair, over in compare(pairs, fingerprints, pool=pool, progress=count)
+                    if over is not None and worth_keeping(over)
+                }
+                compared.write([as_row(pair, over) for pair, over in found.items()], name)
+                known |= found
+    return compared, known
 
 
 def remember_run(folder: Path, *, row: int, version: int, agreement: float) -> None:

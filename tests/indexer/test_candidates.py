@@ -1,0 +1,112 @@
+"""Candidates: what may be a copy of what, by its vector, other views and its layout."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from indexer import candidates
+from indexer.candidates import CANDIDATES, LAYOUTS, Finder, look, look_at_items, new_items
+from indexer.catalogue import Catalogue
+from indexer.fingerprints import Fingerprints
+from tests.embedders import ColourEmbedder
+from tests.indexer.copies import EDITS, draw, indexed, jpeg, photo
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Catalogue]:
+    with indexed(draw(tmp_path / "pictures", {number: () for number in range(6)}), tmp_path / "shop") as catalogue:
+        yield catalogue
+
+
+def looked(catalogue: Catalogue, folder: Path, effort: str = "usual") -> Fingerprints:
+    fingerprints = Fingerprints(folder)
+    with ThreadPoolExecutor(2) as pool:
+        look_at_items(catalogue, fingerprints, effort=effort, pool=pool, progress=lambda _: None, notice=lambda _: None)
+    return fingerprints
+
+
+def digests(catalogue: Catalogue) -> dict[str, bytes]:
+    return dict(zip(*catalogue.items(["id", "sha256"]).to_pydict().values(), strict=True))
+
+
+@pytest.mark.parametrize("edit", list(EDITS))
+def test_the_original_is_among_the_candidates_of_a_copy(shop: Catalogue, tmp_path: Path, edit: str) -> None:
+    fingerprints, embedder = looked(shop, tmp_path / "looked"), ColourEmbedder()
+    data = jpeg(EDITS[edit](photo(2)))
+    seen = look(data, hashlib.sha256(data).digest(), embedder, "usual")
+    stored = embedder.embed([EDITS[edit](photo(2))])
+    (found,) = Finder(shop, fingerprints).find([seen], stored, embedder, remember=False)
+    assert digests(shop)["2/photo.png"] in found
+    if edit in ("saved", "recoloured", "smaller"):
+        assert next(iter(found)) == digests(shop)["2/photo.png"]
+        assert found[digests(shop)["2/photo.png"]] > 0.9
+
+
+def test_every_picture_has_others_and_not_itself(shop: Catalogue, tmp_path: Path) -> None:
+    fingerprints = looked(shop, tmp_path / "looked")
+    for row in fingerprints.columns(["sha256", "candidates", "similarities"]).to_pylist():
+        keys = [row["candidates"][at : at + 32] for at in range(0, len(row["candidates"]), 32)]
+        assert 0 < len(keys) <= CANDIDATES + LAYOUTS
+        assert row["sha256"] not in keys and len(set(keys)) == len(keys)
+        assert set(keys) <= set(digests(shop).values())
+        cosine = np.frombuffer(row["similarities"], "<f4")
+        assert len(cosine) == len(keys)
+        told = {key: value for key, value in zip(keys, cosine.tolist(), strict=True) if not np.isnan(value)}
+        vectors, _ = shop.vectors.read(pa.array([row["sha256"], *told], pa.binary()))
+        wide = vectors.astype(np.float32)
+        np.testing.assert_allclose(wide[1:] @ wide[0], list(told.values()), atol=2e-3)
+
+
+def test_a_hundred_copies_of_one_file_are_one_candidate(tmp_path: Path) -> None:
+    folder = draw(tmp_path / "pictures", {0: ("cut",), 1: ()})
+    for number in range(20):
+        shutil.copy(folder / "1/photo.png", folder / f"1/{number}.png")
+    with indexed(folder, tmp_path / "shop") as catalogue:
+        assert new_items(catalogue, Fingerprints(tmp_path / "none")).num_rows == 3
+        fingerprints = looked(catalogue, tmp_path / "looked")
+        assert len(fingerprints) == 3
+        cut = fingerprints.row(digests(catalogue)["0/cut.jpg"], ["candidates"])["candidates"]
+        assert digests(catalogue)["0/photo.png"] in {cut[at : at + 32] for at in range(0, len(cut), 32)}
+
+
+def test_layouts_find_what_was_mirrored_in_the_same_block_and_in_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the layout alone: the embedder sees nothing."""
+
+    class Blind(ColourEmbedder):
+        def embed(self, images, *, prepared=False):
+            return np.eye(self.dim, dtype=np.float32)[[0] * len(images)]
+
+    monkeypatch.setattr(candidates, "NEAREST", 0)
+    folder = draw(tmp_path / "pictures", {0: ("mirrored", "turned"), 1: (), 2: (), 3: ("mirrored",)})
+    with indexed(folder, tmp_path / "shop", Blind()) as catalogue:
+        keys = digests(catalogue)
+        for block in (128, 2):
+            monkeypatch.setattr(candidates, "BLOCK", block)
+            fingerprints = looked(catalogue, tmp_path / str(block), "quick")
+            pairs = set()
+            for row in fingerprints.columns(["sha256", "candidates"]).to_pylist():
+                for at in range(0, len(row["candidates"]), 32):
+                    pairs.add(frozenset((row["sha256"], row["candidates"][at : at + 32])))
+            for one, other in (("0", "mirrored"), ("0", "turned"), ("3", "mirrored")):
+                assert frozenset((keys[f"{one}/photo.png"], keys[f"{one}/{other}.jpg"])) in pairs, block
+
+
+def test_into_nothing(tmp_path: Path) -> None:
+    with Catalogue.create(tmp_path / "shop", ColourEmbedder()) as catalogue:
+        fingerprints = Fingerprints(tmp_path / "looked")
+        data = jpeg(photo(0))
+        seen = look(data, hashlib.sha256(data).digest(), ColourEmbedder(), "usual")
+        stored = ColourEmbedder().embed([photo(0)])
+        assert Finder(catalogue, fingerprints).find([seen], stored, ColourEmbedder()) == [{}]
+        assert Finder(catalogue, fingerprints).find([], stored[:0], ColourEmbedder()) == []
+        assert new_items(catalogue, fingerprints).num_rows == 0

@@ -1,0 +1,371 @@
+"""Finding duplicates: every planted copy, no other picture, and what else a user asks of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from indexer import planting
+from indexer.catalogue import Catalogue
+from indexer.duplicates import COPY, GROUPS_SCHEMA, LOOKALIKE, PAIRS_SCHEMA, SAME_BYTES, SAME_PIXELS, Found, find
+from indexer.examining import folder_of, locked
+from retrieval.errors import BusyError, InputError, NotFoundError
+from tests.embedders import ColourEmbedder
+from tests.indexer.copies import (
+    EDITS,
+    PHOTOS,
+    PLANTED,
+    SMALL,
+    SMALL_PICTURES,
+    copies_of,
+    draw,
+    found_in,
+    groups_of,
+    indexed,
+    jpeg,
+    kinds_of,
+    photo,
+    save,
+    sets_of,
+    with_exif,
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_planted() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(planting, "PLANTED", PLANTED)
+        yield
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalogue]:
+    """Twelve photos, of the first eight an edit each."""
+    place = tmp_path_factory.mktemp("shelf")
+    made = {number: (name,) for number, name in enumerate(EDITS)} | {number: () for number in range(8, PHOTOS)}
+    with indexed(draw(place / "pictures", made), place / "catalogue") as catalogue:
+        yield catalogue
+
+
+@pytest.fixture(scope="module")
+def found(shelf: Catalogue) -> Found:
+    return find(shelf)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A folder of eight pictures: four photos, and copies of three of them."""
+    return draw(tmp_path / "pictures", SMALL_PICTURES)
+
+
+def test_every_copy_is_found_and_no_other_picture_is_called_one(found: Found) -> None:
+    assert sets_of(found) == {
+        frozenset((f"{number}/photo.png", f"{number}/{name}.jpg")) for number, name in enumerate(EDITS)
+    }
+    assert set(copies_of(found)) == sets_of(found)
+    assert set(copies_of(found).values()) == {COPY}
+    assert (found.pairs.schema, found.groups.schema) == (PAIRS_SCHEMA, GROUPS_SCHEMA)
+    assert (found.examined, found.unreadable.num_rows, found.new_since) == (PHOTOS + len(EDITS), 0, None)
+
+
+def test_it_says_how_sure_it_is(found: Found) -> None:
+    line = found.threshold
+    assert line.reached and line.precision >= line.wanted == 0.99
+    assert 0.5 <= line.agreement < 0.9
+    assert 0.0 < line.low <= line.precision <= line.high <= 1.0
+    assert (line.planted, line.judged) == (PLANTED, 0)
+    assert line.recall >= 0.9
+    for row in found.pairs.to_pylist():
+        assert (row["sure"] is not None) == (row["kind"] != LOOKALIKE)
+        if row["kind"] == COPY:
+            assert row["agreement"] >= line.agreement
+            assert 0.9 < row["sure"] <= 1.0
+            assert -1.0 <= row["similarity"] <= 1.0
+
+
+def test_it_says_how_each_copy_was_made(found: Found) -> None:
+    # Also beside the one with a frame, which has more pixels.
+    assert {ids[0] for ids in groups_of(found)} == {f"{number}/photo.png" for number in range(len(EDITS))}
+    how = {row["id"].partition("/")[2]: row["how"] for row in found.groups.to_pylist() if not row["keep"]}
+    assert how["saved.jpg"] == "saved anew"
+    assert how["mirrored.jpg"] == "mirrored"
+    assert how["turned.jpg"] == "turned by 90° anticlockwise"
+    assert how["cut.jpg"] == "cut to 58 %"
+    assert how["smaller.jpg"] == "scaled to 55 %"
+    assert how["recoloured.jpg"] == "recoloured"
+    assert how["grey.jpg"] == "recoloured"
+    assert how["framed.jpg"] == "with a frame or a page around it"
+
+
+def test_the_transform_leads_to_the_same_place(found: Found) -> None:
+    turn = {row["id"].partition("/")[2]: row["transform"] for row in found.groups.to_pylist()}
+    assert turn["photo.png"] is None
+    corner = np.array((24.0, 18.0, 1.0))  # of the photo
+    for name, place in {
+        "saved.jpg": (24, 18),
+        "mirrored.jpg": (175, 18),
+        "cut.jpg": (0, 0),
+        "framed.jpg": (49, 38),
+    }.items():
+        np.testing.assert_allclose(np.reshape(turn[name], (2, 3)) @ corner, place, atol=1.0, err_msg=name)
+
+
+def test_what_was_found_goes_into_json_and_back(found: Found) -> None:
+    def refuse(word: str) -> None:
+        raise AssertionError(word)
+
+    told = json.loads(json.dumps(found.to_dict()), parse_constant=refuse)
+    assert len(told["groups"]) == found.groups.num_rows
+    assert told["threshold"]["wanted"] == 0.99
+    assert (told["version"], told["between"], told["effort"]) == (found.version, None, "usual")
+
+
+def test_kinds_are_told_apart(tmp_path: Path) -> None:
+    pictures = draw(tmp_path / "pictures", {0: (), 1: (), 2: ("cut",), 3: ()})
+    shutil.copy(pictures / "0/photo.png", pictures / "0/same.png")
+    save(pictures / "0/again.png", photo(0), compress_level=9)
+    (pictures / "1/first.jpg").write_bytes(jpeg(photo(1)))
+    (pictures / "1/tagged.jpg").write_bytes(with_exif(jpeg(photo(1))))
+    (pictures / "1/photo.png").unlink()
+    save(pictures / "3/other.png", photo(3, again=1))
+    found = found_in(pictures, tmp_path / "catalogue", lookalike=0.9)
+    assert kinds_of(found) == {
+        frozenset(("0/photo.png", "0/same.png")): SAME_BYTES,
+        # Of pictures of the same bytes the one that is kept stands for both.
+        frozenset(("0/photo.png", "0/again.png")): SAME_PIXELS,
+        frozenset(("1/first.jpg", "1/tagged.jpg")): SAME_PIXELS,
+        frozenset(("2/photo.png", "2/cut.jpg")): COPY,
+        frozenset(("3/photo.png", "3/other.png")): LOOKALIKE,
+    }
+    assert [row["kind"] for row in found.pairs.to_pylist()] == [SAME_BYTES, SAME_PIXELS, SAME_PIXELS, COPY, LOOKALIKE]
+    assert sets_of(found) == {
+        frozenset(("0/photo.png", "0/same.png", "0/again.png")),
+        frozenset(("1/first.jpg", "1/tagged.jpg")),
+        frozenset(("2/photo.png", "2/cut.jpg")),
+    }
+    # More metadata means more bytes, and that is the reason.
+    (kept,) = [row for row in found.groups.to_pylist() if row["id"] == "1/tagged.jpg"]
+    assert kept["keep"] and kept["why"].endswith("bytes")
+    assert LOOKALIKE not in kinds_of(found_in(pictures, tmp_path / "catalogue", lookalike=0.999)).values()
+
+
+def test_contradicting_labels_come_first(tmp_path: Path) -> None:
+    pictures = draw(tmp_path / "pictures", {0: ("cut", "mirrored"), 1: ()})
+    save(pictures / "mislabelled" / "one.jpg", EDITS["recoloured"](photo(1)))
+    rows = found_in(pictures, tmp_path / "catalogue").groups.to_pylist()
+    assert [row["id"] for row in rows[:2]] == ["1/photo.png", "mislabelled/one.jpg"]
+    assert [row["label"] for row in rows[:2]] == ["1", "mislabelled"]
+    assert [row["conflict"] for row in rows] == [True, True, False, False, False]
+
+
+def test_no_chain_is_made(tmp_path: Path) -> None:
+    """Both ends are copies of the whole; the whole is kept, and nothing that shows something else."""
+    whole = photo(0)
+    for name, pixels in {"a-left": whole[:, :98], "b-whole": whole, "c-right": whole[:, 102:]}.items():
+        save(tmp_path / "pictures" / f"{name}.png", pixels)
+    save(tmp_path / "pictures" / "d-other.png", photo(1))
+    found = found_in(tmp_path / "pictures", tmp_path / "catalogue")
+    assert groups_of(found) == [["b-whole.png", "a-left.png", "c-right.png"]]
+    assert frozenset(("a-left.png", "c-right.png")) not in copies_of(found)
+
+
+def test_all_of_a_group_are_copies_of_the_one_that_is_kept(tmp_path: Path) -> None:
+    """Windows that slide over a picture: each overlaps the next, and the ends have nothing in common."""
+    wide = np.concatenate([photo(0), photo(1), photo(2)], axis=1)
+    for at in range(0, 401, 50):
+        save(tmp_path / "pictures" / f"{at:03d}.png", wide[:, at : at + 200])
+    found = found_in(tmp_path / "pictures", tmp_path / "catalogue")
+    pairs = set(copies_of(found))
+    assert frozenset(("000.png", "050.png")) in pairs and frozenset(("000.png", "400.png")) not in pairs
+    assert len(groups_of(found)) >= 2
+    for kept, *others in groups_of(found):
+        assert all(frozenset((kept, other)) in pairs for other in others)
+
+
+def test_the_policy_says_which_is_kept(small: Path, tmp_path: Path) -> None:
+    with indexed(small, tmp_path / "catalogue") as catalogue:
+        assert {ids[0] for ids in groups_of(find(catalogue))} == {"0/photo.png", "1/photo.png", "2/photo.png"}
+        kept = find(catalogue, policy=["path:*.jpg", "resolution"])
+    assert sets_of(kept) == SMALL
+    assert {ids[0] for ids in groups_of(kept)} == {"0/mirrored.jpg", "1/grey.jpg", "2/smaller.jpg"}
+    assert {row["why"] for row in kept.groups.to_pylist() if row["keep"]} == {"its path fits *.jpg"}
+
+
+def test_pictures_in_a_parquet_file(small: Path, tmp_path: Path) -> None:
+    names = [path.relative_to(small).as_posix() for path in sorted(small.rglob("*.*"))]
+    table = pa.table({"id": names, "image": pa.array([(small / name).read_bytes() for name in names], pa.binary())})
+    pq.write_table(table, tmp_path / "pictures.parquet")
+    found = found_in(tmp_path / "pictures.parquet", tmp_path / "catalogue", policy=["oldest"])
+    assert sets_of(found) == SMALL
+    # Nothing says when a row was written, so what was indexed first is kept.
+    assert {row["why"] for row in found.groups.to_pylist() if row["keep"]} == {"indexed first"}
+
+
+def test_an_empty_catalogue_is_said_to_be_empty(tmp_path: Path) -> None:
+    with (
+        Catalogue.create(tmp_path / "catalogue", ColourEmbedder()) as catalogue,
+        pytest.raises(InputError, match="is empty; add pictures"),
+    ):
+        find(catalogue)
+
+
+def test_one_picture_has_no_copy(tmp_path: Path) -> None:
+    found = found_in(draw(tmp_path / "pictures", {0: ()}), tmp_path / "catalogue")
+    assert (found.groups.num_rows, found.pairs.num_rows, found.examined) == (0, 0, 1)
+    assert found.threshold.planted == planting.EACH
+
+
+def test_all_pictures_the_same(tmp_path: Path) -> None:
+    save(tmp_path / "pictures/0.png", photo(0))
+    for number in range(1, 5):
+        shutil.copy(tmp_path / "pictures/0.png", tmp_path / f"pictures/{number}.png")
+    found = found_in(tmp_path / "pictures", tmp_path / "catalogue")
+    assert len(groups_of(found)) == 1 and found.groups.num_rows == 5
+    assert set(kinds_of(found).values()) == {SAME_BYTES}
+    assert found.examined == 1
+
+
+def test_pictures_of_one_colour_are_no_copies_of_each_other(tmp_path: Path) -> None:
+    for number, level in enumerate((0, 90, 91, 255)):
+        save(tmp_path / f"pictures/{number}.png", np.full((40, 60, 3), level, np.uint8))
+    save(tmp_path / "pictures/again.png", np.full((40, 60, 3), 90, np.uint8), compress_level=9)
+    save(tmp_path / "pictures/tiny.png", np.full((1, 1, 3), 90, np.uint8))
+    found = found_in(tmp_path / "pictures", tmp_path / "catalogue", lookalike=1.0)
+    assert copies_of(found) == {frozenset(("1.png", "again.png")): SAME_PIXELS}
+    assert sets_of(found) == {frozenset(("1.png", "again.png"))}
+
+
+def test_only_tiny_pictures(tmp_path: Path) -> None:
+    """None of them can be edited, so that nothing is planted."""
+    for number in range(3):
+        save(tmp_path / f"pictures/{number}.png", photo(number)[:8, :9])
+    found = found_in(tmp_path / "pictures", tmp_path / "catalogue")
+    assert sets_of(found) == set()
+    assert found.threshold.planted == 0
+
+
+def test_nothing_can_be_read(small: Path, tmp_path: Path) -> None:
+    with indexed(small, tmp_path / "catalogue") as catalogue:
+        small.rename(tmp_path / "elsewhere")
+        with pytest.raises(InputError, match="has no picture that could be copied"):
+            find(catalogue)
+
+
+@pytest.fixture
+def in_splits(small: Path) -> Path:
+    """The small folder with a column of splits: only picture 0 stands in both train and test."""
+    shutil.copy(small / "3/photo.png", small / "3/a.png")
+    shutil.copy(small / "3/photo.png", small / "3/b.png")
+    split = {"0/cut.jpg": "test", "3/a.png": "val", "3/b.png": "test", "2/photo.png": ""}
+    names = [path.relative_to(small).as_posix() for path in sorted(small.rglob("*.*"))]
+    lines = [f"{name},{split.get(name, 'train')}" for name in names]
+    (small / "list.csv").write_text("\n".join(["path,part", *lines]) + "\n")
+    return small / "list.csv"
+
+
+def test_copies_across_splits(in_splits: Path, tmp_path: Path) -> None:
+    with indexed(in_splits, tmp_path / "catalogue") as catalogue:
+        found = find(catalogue, between=("train", "test"), split="part")
+        assert found.between == ("train", "test")
+        assert sets_of(found) == {
+            frozenset(("0/photo.png", "0/cut.jpg", "0/mirrored.jpg")),
+            frozenset(("3/photo.png", "3/a.png", "3/b.png")),
+        }
+        assert set(copies_of(found)) == {
+            frozenset(("0/photo.png", "0/cut.jpg")),
+            frozenset(("0/mirrored.jpg", "0/cut.jpg")),
+            frozenset(("3/photo.png", "3/b.png")),
+        }
+        split = {row["id"]: row["split"] for row in found.groups.to_pylist()}
+        assert (split["0/photo.png"], split["0/cut.jpg"], split["3/a.png"]) == ("train", "test", "val")
+        assert sets_of(find(catalogue, between=("val", "train"), split="part")) == {
+            frozenset(("3/photo.png", "3/a.png", "3/b.png"))
+        }
+
+
+def test_equal_files_across_splits_are_a_pair_whichever_is_kept(in_splits: Path, tmp_path: Path) -> None:
+    with indexed(in_splits, tmp_path / "catalogue") as catalogue:
+        found = find(catalogue, between=("val", "test"), split="part", policy=["path:*photo.png"])
+        assert groups_of(found)[0][0] == "3/photo.png"  # of train
+        assert copies_of(found) == {frozenset(("3/a.png", "3/b.png")): SAME_BYTES}
+
+
+@pytest.mark.parametrize(
+    ("between", "split", "said"),
+    [
+        (("train", "test"), "split", r"has no column 'split'; --split-column names"),
+        (("train", "nowhere"), "part", r"no item has 'nowhere' in column 'part'; there are test, train, val"),
+        (("train", "train"), "part", "'train' is named twice"),
+    ],
+)
+def test_splits_that_are_not_there(
+    in_splits: Path, tmp_path: Path, between: tuple[str, str], split: str, said: str
+) -> None:
+    with (
+        indexed(in_splits, tmp_path / "catalogue") as catalogue,
+        pytest.raises((InputError, NotFoundError), match=said),
+    ):
+        find(catalogue, between=between, split=split)
+
+
+def test_what_somebody_has_judged_stands(small: Path, tmp_path: Path) -> None:
+    shutil.copy(small / "0/photo.png", small / "0/same.png")
+    save(small / "4/photo.png", photo(4))
+    save(small / "4/again.png", photo(4), compress_level=9)
+    judged = {
+        ("1/photo.png", "1/grey.jpg"): False,
+        ("3/photo.png", "2/photo.png"): True,
+        ("3/photo.png", "2/smaller.jpg"): True,
+        ("0/same.png", "0/photo.png"): False,  # what is equal is equal
+        ("4/again.png", "4/photo.png"): False,
+    }
+    found = found_in(small, tmp_path / "catalogue", judged=judged)
+    assert sets_of(found) == {
+        frozenset(("0/photo.png", "0/same.png", "0/cut.jpg", "0/mirrored.jpg")),
+        frozenset(("2/photo.png", "2/smaller.jpg", "3/photo.png")),
+        frozenset(("4/photo.png", "4/again.png")),
+    }
+    assert kinds_of(found)[frozenset(("1/photo.png", "1/grey.jpg"))] == LOOKALIKE
+    sure = {frozenset((row["a"], row["b"])): row["sure"] for row in found.pairs.to_pylist()}
+    assert sure[frozenset(("3/photo.png", "2/photo.png"))] == 1.0
+    assert found.threshold.judged == 4
+
+
+def test_an_unknown_id_was_judged(shelf: Catalogue) -> None:
+    with pytest.raises(NotFoundError, match="the id 'nobody'"):
+        find(shelf, judged={("0/photo.png", "nobody"): True})
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"precision": 0.0}, "more than 0 and less than 1"),
+        ({"precision": 1.0}, "more than 0 and less than 1"),
+        ({"precision": float("nan")}, "more than 0 and less than 1"),
+        ({"effort": "hard"}, "no effort 'hard'; there are quick, usual, thorough"),
+        ({"policy": ["newest"]}, "no rule 'newest'"),
+        ({"policy": []}, "at least one rule"),
+    ],
+)
+def test_what_cannot_be_asked(shelf: Catalogue, asked: dict[str, object], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        find(shelf, **asked)
+
+
+def test_two_at_once(shelf: Catalogue, found: Found) -> None:
+    with locked(folder_of(shelf, "usual")), pytest.raises(BusyError):
+        find(shelf)
+
+
+@pytest.mark.parametrize("effort", ["quick", "thorough"])
+def test_other_efforts(small: Path, tmp_path: Path, effort: str) -> None:
+    found = found_in(small, tmp_path / "catalogue", effort=effort)
+    assert sets_of(found) == SMALL
+    assert found.effort == effort

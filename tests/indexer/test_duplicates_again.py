@@ -1,0 +1,286 @@
+"""Finding duplicates again: after a run that was stopped, after pictures came or went, after files were damaged."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from indexer import candidates, planting
+from indexer.catalogue import Catalogue
+from indexer.duplicates import Found, find
+from indexer.examining import folder_of
+from retrieval.errors import InputError
+from tests.embedders import ColourEmbedder
+from tests.indexer.copies import (
+    EDITS,
+    PLANTED,
+    SMALL,
+    SMALL_PICTURES,
+    Bars,
+    assert_same,
+    copies_of,
+    draw,
+    found_in,
+    groups_of,
+    indexed,
+    jpeg,
+    photo,
+    save,
+    sets_of,
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_planted() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(planting, "PLANTED", PLANTED)
+        yield
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A folder of eight pictures: four photos, and copies of three of them."""
+    return draw(tmp_path / "pictures", SMALL_PICTURES)
+
+
+VIEWS = 5
+"""Of the usual effort, beside the picture itself."""
+
+
+@pytest.fixture
+def blocks_of_three(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(candidates, "BLOCK", 3)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The small folder, indexed and looked through in blocks of three, with a counting embedder; and what was found."""
+
+    pictures: Path
+    catalogue: Catalogue
+    embedder: ColourEmbedder
+    found: Found
+
+
+@pytest.fixture(scope="module")
+def looked_through(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Found]:
+    place = tmp_path_factory.mktemp("small")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(candidates, "BLOCK", 3)
+        found = found_in(draw(place / "pictures", SMALL_PICTURES), place / "catalogue")
+    return place, found
+
+
+@pytest.fixture
+def ready(looked_through: tuple[Path, Found], tmp_path: Path) -> Iterator[Ready]:
+    place, found = looked_through
+    shutil.copytree(place / "catalogue", tmp_path / "ready")
+    embedder = ColourEmbedder()
+    with Catalogue.open(tmp_path / "ready", embedder=embedder) as catalogue:
+        yield Ready(place / "pictures", catalogue, embedder, found)
+
+
+@pytest.mark.usefixtures("blocks_of_three")
+def test_interrupted_while_looking_it_goes_on_there(ready: Ready, tmp_path: Path) -> None:
+    class Stopped(ColourEmbedder):
+        def embed(self, images, *, prepared=False):
+            if self.seen >= 2 * 3 * VIEWS:  # at the last block
+                raise KeyboardInterrupt
+            return super().embed(images, prepared=prepared)
+
+    whole = ColourEmbedder()
+    with indexed(ready.pictures, tmp_path / "whole", whole) as catalogue:
+        assert_same(find(catalogue), ready.found)
+    with indexed(ready.pictures, tmp_path / "catalogue"):
+        pass
+    with Catalogue.open(tmp_path / "catalogue", embedder=Stopped()) as catalogue, pytest.raises(KeyboardInterrupt):
+        find(catalogue)
+    again, bars = ColourEmbedder(), Bars()
+    with Catalogue.open(tmp_path / "catalogue", embedder=again) as catalogue:
+        assert_same(find(catalogue, bars=bars), ready.found)
+    assert bars.totals["look"] == 8 - 6
+    assert again.seen == whole.seen - 8 - 6 * VIEWS  # neither indexed nor looked at again
+
+
+@pytest.mark.usefixtures("blocks_of_three")
+def test_interrupted_while_comparing_it_goes_on_there(ready: Ready) -> None:
+    pairs = folder_of(ready.catalogue, "usual") / "pairs"
+    for path in pairs.iterdir():
+        path.unlink()
+    with pytest.raises(KeyboardInterrupt):
+        find(ready.catalogue, bars=(all_of_them := Bars(stop=("compare", 1))))
+    total = all_of_them.totals["compare"]
+    with pytest.raises(KeyboardInterrupt):
+        find(ready.catalogue, bars=Bars(stop=("compare", total)))  # in the last of three blocks
+    assert len(list(pairs.iterdir())) == 2
+    rest = Bars()
+    assert_same(find(ready.catalogue, bars=rest), ready.found)
+    assert "look" not in rest.totals and ready.embedder.seen == 0
+    assert 0 < rest.totals["compare"] < total
+
+
+def test_a_second_run_does_nothing_and_says_the_same(ready: Ready) -> None:
+    bars = Bars()
+    assert_same(find(ready.catalogue, bars=bars), ready.found)
+    assert find(ready.catalogue, new=True).groups.num_rows == 0
+    assert find(ready.catalogue, new=True).pairs.num_rows == 0
+    assert (ready.embedder.seen, bars.totals) == (0, {})
+
+
+def test_only_what_came_since_is_looked_at_and_given(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with indexed(small, tmp_path / "catalogue") as catalogue:
+        find(catalogue)
+        before = catalogue.version
+    save(small / "3/late.jpg", EDITS["mirrored"](photo(3)))
+    save(small / "0/later.png", EDITS["recoloured"](photo(0)))
+    embedder, bars = ColourEmbedder(), Bars()
+    monkeypatch.setattr("indexer.duplicates.GROWN", 2.0)
+    with indexed(small, tmp_path / "catalogue", embedder) as catalogue:
+        found = find(catalogue, new=True, bars=bars)
+        assert sets_of(found) == {
+            frozenset(("0/photo.png", "0/cut.jpg", "0/mirrored.jpg", "0/later.png")),
+            frozenset(("3/photo.png", "3/late.jpg")),
+        }
+        late = {"3/late.jpg", "0/later.png"}
+        assert all(pair & late for pair in copies_of(found))
+        assert found.new_since == before
+        assert embedder.seen == 2 * (1 + VIEWS)
+        assert bars.totals["look"] == 2
+        every = find(catalogue)
+        assert len(groups_of(every)) == 4
+        assert every.new_since is None
+
+
+def test_new_of_what_was_never_looked_through_is_everything(small: Path, tmp_path: Path) -> None:
+    found = found_in(small, tmp_path / "catalogue", new=True)
+    assert sets_of(found) == SMALL
+    assert found.new_since is None
+
+
+def test_copies_are_planted_anew_when_the_catalogue_has_grown(small: Path, tmp_path: Path) -> None:
+    bars = Bars()
+    found_in(small, tmp_path / "catalogue")
+    save(small / "4/photo.png", photo(4))
+    found_in(small, tmp_path / "catalogue", bars=bars)
+    assert "plant" not in bars.totals  # nine of eight
+    save(small / "5/photo.png", photo(5))
+    found_in(small, tmp_path / "catalogue", bars=bars)
+    assert bars.totals["plant"] == PLANTED
+
+
+def _flipped(path: Path, start: int, end: int | None) -> None:
+    data = np.frombuffer(path.read_bytes(), np.uint8).copy()
+    data[start:end] ^= 255
+    path.write_bytes(data.tobytes())
+
+
+# Of a block the middle is pictures, and what leads to them stands at its end.
+DAMAGE = {
+    "cut": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "start flipped": lambda path: _flipped(path, 0, 2000),
+    "end flipped": lambda path: _flipped(path, -16, None),
+    "empty": lambda path: path.write_bytes(b""),
+}
+
+
+@pytest.mark.usefixtures("blocks_of_three")
+@pytest.mark.parametrize(
+    ("what", "damage"),
+    [
+        *(("looked/00000001-*.arrow", damage) for damage in DAMAGE),
+        *(("pairs/00000002-*.parquet", damage) for damage in DAMAGE),
+        ("planted-0.parquet", "end flipped"),
+        ("run.json", "cut"),
+    ],
+)
+def test_what_is_damaged_is_made_anew(ready: Ready, what: str, damage: str) -> None:
+    said: list[str] = []
+    (path,) = folder_of(ready.catalogue, "usual").glob(what)
+    DAMAGE[damage](path)
+    bars = Bars()
+    assert_same(find(ready.catalogue, bars=bars, notice=said.append), ready.found)
+    assert ("look" in bars.totals) == ("arrow" in what)
+    if "arrow" in what:
+        assert bars.totals["look"] == 3
+        assert path.with_suffix(".damaged").exists()
+        assert "damaged blocks" in " ".join(said)
+    assert_same(find(ready.catalogue, bars=(after := Bars())), ready.found)
+    assert after.totals == {}
+
+
+def test_the_last_block_is_lost_and_another_picture_comes(small: Path, tmp_path: Path) -> None:
+    """What is compared must not be taken for compared because a block has the number of one that is gone."""
+    with indexed(small, tmp_path / "catalogue") as catalogue:
+        find(catalogue)
+        (block,) = (folder_of(catalogue, "usual") / "looked").iterdir()
+        block.unlink()
+    save(small / "3/late.jpg", EDITS["mirrored"](photo(3)))
+    assert sets_of(found_in(small, tmp_path / "catalogue")) == SMALL | {frozenset(("3/photo.png", "3/late.jpg"))}
+
+
+def test_files_that_are_gone_or_changed_are_told_and_looked_at_once_they_are_back(small: Path, tmp_path: Path) -> None:
+    with indexed(small, tmp_path / "catalogue") as catalogue:
+        kept = {name: (small / name).read_bytes() for name in ("0/cut.jpg", "1/grey.jpg", "2/smaller.jpg")}
+        (small / "0/cut.jpg").unlink()
+        (small / "1/grey.jpg").write_bytes(jpeg(photo(9)))
+        (small / "2/smaller.jpg").write_bytes(b"")
+        found = find(catalogue)
+        reasons = {row["id"]: row["reason"] for row in found.unreadable.to_pylist()}
+        assert reasons.keys() == kept.keys()
+        assert "has changed since it was indexed" in reasons["1/grey.jpg"]
+        assert sets_of(found) == {frozenset(("0/photo.png", "0/mirrored.jpg"))}
+        assert found.examined == 5
+        blocks = sorted((folder_of(catalogue, "usual") / "looked").iterdir())
+        find(catalogue)
+        assert sorted((folder_of(catalogue, "usual") / "looked").iterdir()) == blocks  # nothing new is known
+        for name, data in kept.items():
+            (small / name).write_bytes(data)
+        found = find(catalogue)
+        assert found.unreadable.num_rows == 0
+        assert sets_of(found) == SMALL
+
+
+def test_of_equal_files_one_may_be_gone(small: Path, tmp_path: Path) -> None:
+    shutil.copy(small / "0/photo.png", small / "0/same.png")
+    with indexed(small, tmp_path / "catalogue") as catalogue:
+        (small / "0/photo.png").unlink()
+        found = find(catalogue)
+    assert found.unreadable.num_rows == 0
+    assert frozenset(("0/photo.png", "0/same.png", "0/cut.jpg", "0/mirrored.jpg")) in sets_of(found)
+
+
+def test_items_that_were_taken_out_are_in_no_group(ready: Ready) -> None:
+    with ready.catalogue.writing():
+        ready.catalogue.remove(["0/photo.png", "1/photo.png"])
+    found = find(ready.catalogue)
+    assert sets_of(found) == {frozenset(("0/cut.jpg", "0/mirrored.jpg")), frozenset(("2/photo.png", "2/smaller.jpg"))}
+
+
+def test_an_item_with_other_bytes_is_another_picture(small: Path, tmp_path: Path) -> None:
+    found_in(small, tmp_path / "catalogue")
+    save(small / "0/cut.jpg", EDITS["cut"](photo(3)))
+    found = found_in(small, tmp_path / "catalogue")
+    assert sets_of(found) == {
+        frozenset(("0/photo.png", "0/mirrored.jpg")),
+        frozenset(("3/photo.png", "0/cut.jpg")),
+        *(ids for ids in SMALL if "0/cut.jpg" not in ids),
+    }
+
+
+def test_vectors_that_were_lost(small: Path, tmp_path: Path) -> None:
+    """What has no vector is told, and found again once its source was indexed again."""
+    with indexed(small, tmp_path / "catalogue") as catalogue:
+        shutil.rmtree(catalogue.path / "vectors")
+    with (
+        Catalogue.open(tmp_path / "catalogue", embedder=ColourEmbedder()) as catalogue,
+        pytest.raises(InputError, match="no picture that could be copied"),
+    ):
+        find(catalogue)
+    assert sets_of(found_in(small, tmp_path / "catalogue")) == SMALL
