@@ -150,7 +150,12 @@ class Screen:
         )
         stored, _ = self._catalogue.vectors.read(pa.array([one.sha256 for one in fresh], pa.binary()))
         candidates = Finder(self._catalogue, fingerprints).find(seen, stored, embedder)
-        fingerprints.add(with_candidates(seen, candidates))
+        # What was rejected before is looked at again, against what came since, but kept once.
+        rows = with_candidates(seen, candidates)
+        known = fingerprints
+        fingerprints.add(
+            [row for row in rows if row["sha256"] not in known or (row["reason"] is None) > known.seen(row["sha256"])]
+        )
         beside = _beside(seen, stored.astype(np.float32))
         return {
             one.sha256: [*of_one, *of_others] for one, of_one, of_others in zip(seen, candidates, beside, strict=True)
