@@ -149,7 +149,8 @@ def read_judged(path: Path) -> dict[tuple[str, str], bool]:
 
 def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    # A carriage return in an id is quoted only where it is part of the line end.
+    writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(columns)
     for row in rows:
         writer.writerow([_cell(row.get(name)) for name in columns])
@@ -168,8 +169,10 @@ def _cell(value: Any) -> str:
 
 def _read(path: Path, columns: Sequence[str], like: str) -> list[dict[str, str]]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        rows = csv.DictReader(io.StringIO(text, newline=""))
+        text = path.read_bytes().decode("utf-8-sig")  # and not as text, which would change the line ends in an id
+        # Spreadsheets of half of Europe write semicolons.
+        first = text.partition("\n")[0]
+        rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
         missing = set(columns) - set(rows.fieldnames or ())
         if missing:
             raise InputError(
