@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -115,6 +115,7 @@ def duplicates(
     says so, nothing is ever deleted, and --undo takes it back.
     """
     from indexer.duplicates_files import check_folder, read_decisions, read_judged
+    from indexer.examining import check_effort
 
     if not undo and run is not None:
         raise click.UsageError("--run goes with --undo")
@@ -130,6 +131,8 @@ def duplicates(
     said = None if judged is None else read_judged(judged)
     if out is not None:
         check_folder(out)
+    rules = _rules(keep)
+    check_effort(effort)  # before a folder is indexed
     with _opened(place, other, device=device, runtime=runtime, as_found=undo or decisions is not None) as opened:
         if undo:
             _undo(opened, run, as_json)
@@ -143,7 +146,7 @@ def duplicates(
                 between=between,
                 split=split_column,
                 new=new,
-                policy=keep,
+                policy=rules,
                 judged=said,
                 lookalike=lookalike,
             )
@@ -163,12 +166,18 @@ def duplicates(
         click.echo(f"\nthe report: {out / 'report.html'}")
 
 
-def _find(opened: Catalogue, *, policy: str | None, **asked: Any) -> Found:
-    from indexer.duplicates import find
-    from indexer.keep_best import DEFAULT_POLICY
+def _rules(keep: str | None) -> Sequence[str]:
+    from indexer.keep_best import DEFAULT_POLICY, check_policy
 
-    rules = DEFAULT_POLICY if policy is None else [rule.strip() for rule in policy.split(",") if rule.strip()]
-    return find(opened, policy=rules, bars=progress_bar, notice=notice, **asked)
+    rules = DEFAULT_POLICY if keep is None else [rule.strip() for rule in keep.split(",") if rule.strip()]
+    check_policy(rules)
+    return rules
+
+
+def _find(opened: Catalogue, **asked: Any) -> Found:
+    from indexer.duplicates import find
+
+    return find(opened, bars=progress_bar, notice=notice, **asked)
 
 
 def _write(opened: Catalogue, found: Found, out: Path) -> None:

@@ -1,0 +1,231 @@
+"""``lookalike duplicates`` and the screening of ``lookalike index`` as their user meets them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from indexer import folder_catalogue, planting
+from indexer.folder_catalogue import catalogue_of
+from indexer.opening import open_or_create
+from tests.indexer.copies import EDITS, draw, jpeg, photo, save
+from tests.webui.commands import TINY, Run, as_json
+
+ON_CPU = ("--device", "cpu", "--runtime", "torch")
+
+
+@pytest.fixture(autouse=True)
+def few_planted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planting, "PLANTED", 16)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Two photos with a copy each, one of them under another label, and one without; with a list of splits."""
+    folder = draw(tmp_path / "photos", {0: ("mirrored",), 1: (), 2: ()})
+    save(folder / "elsewhere" / "cut.png", EDITS["cut"](photo(1)))
+    shutil.copy(folder / "0/photo.png", folder / "0/same.png")
+    names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*.*"))]
+    lines = [f"{name},{name.partition('/')[0]},{'test' if 'cut' in name else 'train'}" for name in names]
+    (folder / "list.csv").write_text("\n".join(["path,label,split", *lines]) + "\n")
+    return folder
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, photos: Path, weights: Path, run: Run) -> Path:
+    place = tmp_path / "shelf"
+    made = run(*("index", photos / "list.csv", "--catalogue", place, "--backbone", TINY, "--weights", weights, *ON_CPU))
+    assert made[0] == 0, made[2]
+    return place
+
+
+@pytest.fixture
+def kept_for_folders(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache of its own, and the tiny network in place of the bundled one."""
+
+    def opened(path: Path, **given: Any) -> Any:
+        if not (path / "catalogue.json").exists():
+            given |= {"backbone": TINY, "weights": weights}
+        return open_or_create(path, **given)
+
+    monkeypatch.setenv("LOOKALIKE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(folder_catalogue, "open_or_create", opened)
+
+
+def groups(found: dict[str, Any]) -> set[frozenset[str]]:
+    return {
+        frozenset(row["id"] for row in found["groups"] if row["group"] == number)
+        for number in {row["group"] for row in found["groups"]}
+    }
+
+
+FOUND = {frozenset(("0/photo.png", "0/same.png", "0/mirrored.jpg")), frozenset(("1/photo.png", "elsewhere/cut.png"))}
+
+
+def test_what_the_terminal_says(shelf: Path, run: Run) -> None:
+    code, said, told = run("duplicates", shelf, *ON_CPU)
+    assert code == 0, told
+    lines = said.splitlines()
+    assert lines[0] == "5 pictures of different bytes looked at, effort usual, version 1"
+    assert lines[1].startswith("2 groups of copies: 1 pairs of the same bytes, 0 of the same pixels, ")
+    assert lines[2].startswith("called a copy from an agreement of 0.")
+    assert "of 16 planted copies and 0 judged pairs, right " in lines[2]
+    assert lines[3:7] == [
+        "",
+        "group 1, labels differ",
+        "  1/photo.png  [1]  keep: 200 x 150 pixels",
+        "  elsewhere/cut.png  [elsewhere]  copy: cut to 58 %",
+    ]
+    assert "group 2" in lines
+    assert "  0/mirrored.jpg  copy: mirrored" in lines
+    assert "  0/same.png  same bytes" in lines
+
+
+def test_json_is_one_object(shelf: Path, run: Run) -> None:
+    found = as_json(run("duplicates", shelf, *ON_CPU, "--json"))
+    assert groups(found) == FOUND
+    assert (found["catalogue"], found["out"], found["new_since"]) == (str(shelf), None, None)
+    again = as_json(run("duplicates", shelf, *ON_CPU, "--new", "--json"))
+    assert (again["groups"], again["pairs"], again["new_since"]) == ([], [], found["version"])
+    across = as_json(run("duplicates", shelf, *ON_CPU, "--between", "train", "test", "--json"))
+    assert groups(across) == {frozenset(("1/photo.png", "elsewhere/cut.png"))}
+    kept = as_json(run("duplicates", shelf, *ON_CPU, "--keep", "path:*cut.png, oldest", "--json"))
+    assert "elsewhere/cut.png" in {row["id"] for row in kept["groups"] if row["keep"]}
+
+
+def test_items_that_cannot_be_looked_at_are_counted(shelf: Path, photos: Path, run: Run) -> None:
+    (photos / "2/photo.png").write_bytes(b"")
+    code, said, _ = run("duplicates", shelf, *ON_CPU)
+    assert code == 0
+    assert "1 item could not be looked at; --out or --json has the reasons" in said
+    found = as_json(run("duplicates", shelf, *ON_CPU, "--json"))
+    assert [row["id"] for row in found["unreadable"]] == ["2/photo.png"]
+
+
+def test_a_report_and_what_somebody_writes_into_it(shelf: Path, tmp_path: Path, run: Run) -> None:
+    out = tmp_path / "report"
+    code, said, told = run("duplicates", shelf, *ON_CPU, "--out", out)
+    assert code == 0, told
+    assert f"the report: {out / 'report.html'}" in said
+    assert {path.name for path in out.iterdir()} == {
+        *("report.html", "groups.csv", "pairs.csv", "groups.parquet", "pairs.parquet", "duplicates.json")
+    }
+    assert as_json(run("duplicates", shelf, *ON_CPU, "--out", out, "--json"))["out"] == str(out)
+    with (out / "pairs.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        row["copy"] = "no" if "elsewhere/cut.png" in (row["a"], row["b"]) else ""
+    with (out / "pairs.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    code, _, told = run("duplicates", shelf, *ON_CPU, "--out", out)
+    assert code == 2
+    assert "pairs.csv was changed since it was written" in told
+    found = as_json(run("duplicates", shelf, *ON_CPU, "--judged", out / "pairs.csv", "--json"))
+    assert groups(found) == {frozenset(("0/photo.png", "0/same.png", "0/mirrored.jpg"))}
+    assert found["threshold"]["judged"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("SHELF", "--precision", "1"), "--precision"),
+        (("SHELF", "--precision", "0"), "--precision"),
+        (("SHELF", "--precision", "often"), "--precision"),
+        (("SHELF", "--lookalike", "2"), "--lookalike"),
+        (("SHELF", "--effort", "hard"), "no effort 'hard'"),
+        (("SHELF", "--keep", "newest"), "no rule 'newest'"),
+        (("SHELF", "--keep", " , "), "at least one rule"),
+        (("SHELF", "--between", "train", "nowhere"), "no item has 'nowhere' in column 'split'"),
+        (("SHELF", "--between", "train", "train"), "is named twice"),
+        (("SHELF", "--between", "a", "b", "--split-column", "part"), "has no column 'part'"),
+        (("SHELF", "--judged", "JUDGED"), "the id 'nobody'"),
+        (("SHELF", "--judged", "nowhere.csv"), "cannot read nowhere.csv"),
+        (("SHELF", "--out", "PHOTOS"), "holds other things"),
+        (("SHELF", "--out", "FILE"), "is a file"),
+        (("SHELF", "PHOTOS"), "is a catalogue, and takes no second folder"),
+        (("FILE",), "is neither a catalogue nor a folder"),
+        (("nowhere",), "no catalogue and no folder at nowhere"),
+        (("PHOTOS", "nowhere"), "no catalogue and no folder at nowhere"),
+        (("SHELF", "--from", "nowhere.csv"), "--from goes with --apply"),
+        (("SHELF", "--apply", "move", "--from", "nowhere.csv"), "cannot read nowhere.csv"),
+        (("SHELF", "--quarantine", "x"), "--quarantine goes with"),
+        (("SHELF", "--run", "x"), "--run goes with"),
+        (("SHELF", "--undo", "--new"), "does not go with --undo"),
+    ],
+)
+def test_what_cannot_be_asked(
+    shelf: Path, photos: Path, tmp_path: Path, run: Run, arguments: tuple[str, ...], said: str
+) -> None:
+    judged = tmp_path / "judged.csv"
+    judged.write_text("a,b,copy\n0/photo.png,nobody,yes\n")
+    words = {"SHELF": shelf, "PHOTOS": photos, "JUDGED": judged, "FILE": judged}
+    code, out, told = run("duplicates", *(words.get(word, word) for word in arguments), *ON_CPU)
+    assert code == 2
+    assert said in told
+    assert out == "" and "Traceback" not in told
+
+
+def test_as_json_an_error_is_one_object_too(shelf: Path, run: Run) -> None:
+    code, out, told = run("duplicates", shelf, "--effort", "hard", "--json")
+    assert code == 2
+    assert "no effort" in json.dumps(json.loads((out or told).strip().splitlines()[-1]))
+
+
+@pytest.mark.parametrize("damage", ["catalogue.json", "items", "rejected", "vectors", "embedder"])
+def test_a_damaged_catalogue_is_told_in_a_sentence(shelf: Path, run: Run, damage: str) -> None:
+    for path in [shelf / damage] if damage.endswith("json") else (shelf / damage).rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    code, out, told = run("duplicates", shelf, *ON_CPU)
+    assert code != 0
+    assert out == "" and "Traceback" not in told and str(shelf) in told
+
+
+@pytest.mark.usefixtures("kept_for_folders")
+def test_two_folders(photos: Path, tmp_path: Path, run: Run) -> None:
+    (photos / "list.csv").unlink()
+    save(tmp_path / "more" / "turned.jpg", EDITS["turned"](photo(2)))
+    found = as_json(run("duplicates", photos, tmp_path / "more", *ON_CPU, "--json"))
+    assert groups(found) == {
+        *(frozenset(f"photos/{id}" for id in ids) for ids in FOUND),
+        frozenset(("photos/2/photo.png", "more/turned.jpg")),
+    }
+    (tmp_path / "more/turned.jpg").write_bytes(jpeg(photo(7)))
+    found = as_json(run("duplicates", photos, tmp_path / "more", *ON_CPU, "--json"))
+    assert groups(found) == {frozenset(f"photos/{id}" for id in ids) for ids in FOUND}
+
+
+@pytest.mark.usefixtures("kept_for_folders")
+@pytest.mark.parametrize("asked", [("--effort", "hard"), ("--keep", "newest"), ("--judged", "nowhere.csv")])
+def test_what_cannot_be_asked_is_told_before_a_folder_is_indexed(
+    photos: Path, run: Run, asked: tuple[str, str]
+) -> None:
+    code, _, told = run("duplicates", photos, *asked, *ON_CPU)
+    assert code == 2
+    assert asked[1] in told
+    assert not catalogue_of([photos]).exists()
+
+
+def test_copies_are_rejected_or_flagged_while_indexing(shelf: Path, tmp_path: Path, run: Run) -> None:
+    incoming = tmp_path / "incoming"
+    save(incoming / "framed.png", EDITS["framed"](photo(2)))
+    save(incoming / "new.png", photo(8))
+    code, _, told = run(*("index", incoming, "--catalogue", shelf, *ON_CPU, "--reject-duplicates", "--flag-duplicates"))
+    assert code == 2
+    assert "leave one of --reject-duplicates, --flag-duplicates out" in told
+    for _ in range(2):
+        code, _, told = run("index", incoming, "--catalogue", shelf, *ON_CPU, "--reject-duplicates")
+        assert code == 0, told
+        assert "lookalike duplicates" in told  # which draws the line
+        assert "a copy of 2/photo.png (with a frame or a page around it)" in run("rejected", shelf)[1]
+    about = as_json(run("info", shelf, "--json"))
+    assert about["items"] == 7
+    flagged = as_json(run("index", incoming, "--catalogue", shelf, *ON_CPU, "--flag-duplicates", "--json"))
+    assert (flagged["added"], flagged["rejected"], flagged["items"]) == (1, 0, 8)
