@@ -1,0 +1,174 @@
+"""Folders without a catalogue: one is kept for them elsewhere, follows them, and nothing is written to them."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from indexer import folder_catalogue, planting
+from indexer.catalogue import Catalogue
+from indexer.duplicates import find
+from indexer.folder_catalogue import catalogue_of, open_folders
+from retrieval.errors import InputError, LookalikeError, NotFoundError
+from tests.embedders import ColourEmbedder
+from tests.indexer.copies import EDITS, draw, photo, save, sets_of
+
+Open = Callable[..., AbstractContextManager[Catalogue]]
+
+
+@pytest.fixture(autouse=True)
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache of its own, few copies planted, and an embedder without a network in place of the bundled one."""
+
+    def open_or_create(path: Path, *, name: str, **_: Any) -> Catalogue:
+        if (path / "catalogue.json").exists():
+            return Catalogue.open(path, embedder=ColourEmbedder())
+        return Catalogue.create(path, ColourEmbedder(), name=name)
+
+    monkeypatch.setenv("LOOKALIKE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(planting, "PLANTED", 12)
+    monkeypatch.setattr(folder_catalogue, "open_or_create", open_or_create)
+
+
+@pytest.fixture
+def opened() -> Open:
+    @contextmanager
+    def call(*folders: Path, update: bool = True, said: list[str] | None = None) -> Iterator[Catalogue]:
+        notice = (said if said is not None else []).append
+        with open_folders(
+            folders, device="cpu", runtime="auto", update=update, progress=lambda *_: None, notice=notice
+        ) as catalogue:
+            yield catalogue
+
+    return call
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    return draw(tmp_path / "photos", {0: ("mirrored",), 1: ()})
+
+
+@pytest.fixture
+def more(tmp_path: Path) -> Path:
+    save(tmp_path / "more" / "cut.jpg", EDITS["cut"](photo(1)))
+    save(tmp_path / "more" / "0" / "photo.png", photo(5))
+    return tmp_path / "more"
+
+
+def state(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "/"
+        for path in folder.rglob("*")
+    }
+
+
+def test_one_folder(photos: Path, opened: Open) -> None:
+    before = state(photos)
+    with opened(photos) as catalogue:
+        assert sets_of(find(catalogue)) == {frozenset(("0/photo.png", "0/mirrored.jpg"))}
+        assert catalogue.path == catalogue_of([photos])
+        assert catalogue.about["name"] == "photos"
+        assert "folder" not in catalogue.items().column_names
+    assert state(photos) == before
+
+
+def test_two_folders(photos: Path, more: Path, opened: Open) -> None:
+    before = state(photos), state(more)
+    with opened(photos, more) as catalogue:
+        found = find(catalogue)
+        assert sets_of(found) == {
+            frozenset(("photos/0/photo.png", "photos/0/mirrored.jpg")),
+            frozenset(("photos/1/photo.png", "more/cut.jpg")),
+        }
+        assert set(catalogue.items().column("folder").to_pylist()) == {"photos", "more"}
+        across = find(catalogue, between=("photos", "more"), split="folder")
+        assert sets_of(across) == {frozenset(("photos/1/photo.png", "more/cut.jpg"))}
+        assert catalogue.about["name"] == "photos and more"
+    assert (state(photos), state(more)) == before
+
+
+def test_two_folders_of_one_name(photos: Path, more: Path, tmp_path: Path, opened: Open) -> None:
+    other = tmp_path / "elsewhere" / "photos"
+    shutil.copytree(more, other)
+    with opened(photos, other) as catalogue:
+        assert set(catalogue.items().column("folder").to_pylist()) == {str(photos), str(other)}
+        assert sets_of(find(catalogue)) == {
+            frozenset((f"{photos}/0/photo.png", f"{photos}/0/mirrored.jpg")),
+            frozenset((f"{photos}/1/photo.png", f"{other}/cut.jpg")),
+        }
+
+
+def test_a_file_that_was_deleted_is_in_no_group(photos: Path, opened: Open) -> None:
+    with opened(photos) as catalogue:
+        find(catalogue)
+    (photos / "0/mirrored.jpg").unlink()
+    save(photos / "1/cut.jpg", EDITS["cut"](photo(1)))
+    with opened(photos, update=False) as catalogue:
+        assert catalogue.items().num_rows == 3
+    with opened(photos) as catalogue:
+        assert sets_of(find(catalogue)) == {frozenset(("1/photo.png", "1/cut.jpg"))}
+        version = catalogue.version
+    with opened(photos) as catalogue:
+        assert catalogue.version == version
+
+
+def test_a_file_that_was_replaced_is_another_picture(photos: Path, opened: Open) -> None:
+    with opened(photos) as catalogue:
+        find(catalogue)
+    save(photos / "0/mirrored.jpg", EDITS["mirrored"](photo(1)))
+    with opened(photos) as catalogue:
+        assert sets_of(find(catalogue)) == {frozenset(("1/photo.png", "0/mirrored.jpg"))}
+
+
+def test_what_is_no_picture_is_told(photos: Path, opened: Open) -> None:
+    (photos / "0/bad.jpg").write_text("no picture")
+    said: list[str] = []
+    with opened(photos, said=said) as catalogue:
+        assert catalogue.items().num_rows == 3
+    assert said == [f"1 inputs of {photos} are no pictures: lookalike rejected {catalogue_of([photos])}"]
+
+
+def test_links_are_the_folder_that_they_lead_to(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(photos)
+    assert catalogue_of([tmp_path / "link"]) == catalogue_of([photos]) != catalogue_of([photos, tmp_path])
+
+
+@pytest.mark.parametrize(
+    ("folders", "error", "said"),
+    [
+        (["nowhere"], NotFoundError, "there is no catalogue and no folder at"),
+        (["photos", "nowhere"], NotFoundError, "there is no catalogue and no folder at"),
+        (["photos/0/photo.png"], InputError, "is neither a catalogue nor a folder"),
+        (["photos", "photos/0"], InputError, "lie inside each other; name the outer one alone"),
+        (["photos/0", "photos"], InputError, "lie inside each other"),
+        (["photos", "photos"], InputError, "lie inside each other"),
+        (["empty"], LookalikeError, "empty"),
+        (["texts"], InputError, "there is no picture in"),
+    ],
+)
+def test_folders_that_cannot_be(
+    photos: Path, tmp_path: Path, opened: Open, folders: list[str], error: type[LookalikeError], said: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts/read.me").write_text("no picture")
+    with pytest.raises(error, match=said), opened(*(tmp_path / name for name in folders)):
+        pass
+    assert not (tmp_path / "cache").exists()
+
+
+def test_one_of_two_folders_is_empty(photos: Path, tmp_path: Path, opened: Open) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(LookalikeError, match="empty"), opened(photos, tmp_path / "empty"):
+        pass
+
+
+def test_nothing_is_known_of_a_folder_that_was_never_looked_through(photos: Path, opened: Open) -> None:
+    with pytest.raises(NotFoundError, match=r"run lookalike duplicates .* first"), opened(photos, update=False):
+        pass

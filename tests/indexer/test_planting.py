@@ -1,0 +1,137 @@
+"""Planted copies, and what they say of pairs nobody has judged."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from indexer import planting
+from indexer.candidates import look_at_items
+from indexer.fingerprints import Fingerprints
+from indexer.planting import CERTAIN, PLANTED_SCHEMA, evidence_of, plant, wrong_share
+from retrieval.edits import EDITS
+from retrieval.threshold import FLOOR, choose_threshold
+from tests.indexer.copies import draw, indexed
+
+agreements = st.lists(st.floats(0.0, 1.0), max_size=30).map(lambda values: np.array(values, np.float64))
+
+
+@given(agreements, agreements, agreements)
+def test_a_share_is_a_share(own: np.ndarray, planted: np.ndarray, asked: np.ndarray) -> None:
+    share = wrong_share(own, planted, asked)
+    assert share.shape == asked.shape
+    assert ((share >= 0) & (share <= 1)).all()
+    assert (share[asked >= CERTAIN] == 0).all()
+    assert (share[asked < FLOOR] == 1).all()
+
+
+@given(st.lists(st.floats(FLOOR, 1.0), min_size=1, max_size=30), st.integers(1, 4))
+def test_where_pairs_agree_as_planted_copies_do_nothing_is_wrong(values: list[float], times: int) -> None:
+    planted = np.array([*values, 0.95])
+    own = np.repeat(planted, times)
+    assert wrong_share(own, planted, own) == pytest.approx(0.0)
+
+
+@given(agreements, agreements)
+def test_where_no_copy_is_certain_everything_else_is_wrong(own: np.ndarray, planted: np.ndarray) -> None:
+    own = own[own < CERTAIN]
+    asked = np.concatenate([own[own >= FLOOR], [0.89]])
+    counted = np.append(own, 0.89)
+    assert (wrong_share(counted, planted, asked) == 1.0).all()
+
+
+def test_what_is_there_beyond_what_is_expected_is_wrong() -> None:
+    planted = np.array([0.95] * 10 + [0.75] * 5)
+    own = np.array([0.95] * 4 + [0.75] * 8)  # two of 0.75 are to be expected
+    np.testing.assert_allclose(wrong_share(own, planted, np.array([0.72, 0.75, 0.79, 0.95])), [0.75, 0.75, 0.75, 0])
+
+
+def row(original: int, other: int | None, agreement: float, beside: float) -> dict[str, Any]:
+    key = None if other is None else bytes((other,)) * 32
+    return {
+        **{"original": bytes((original,)) * 32, "edit": "crop", "strength": 1},
+        **{"other": key, "agreement": agreement, "original_agreement": beside},
+    }
+
+
+def table(*rows: dict[str, Any]) -> pa.Table:
+    return pa.Table.from_pylist(list(rows), schema=PLANTED_SCHEMA)
+
+
+def test_evidence_of_planted_copies() -> None:
+    planted = table(
+        *(row(1, None, 0, 0), row(1, 1, 0.97, 1.0), row(1, 2, 0.6, 0.55)),  # found, beside another photograph
+        *(row(2, None, 0, 0), row(2, 1, 0.2, 0.0)),  # not found
+        *(row(3, None, 0, 0), row(3, 3, 0.9, 1.0), row(3, 4, 0.88, 0.98), row(3, 5, 0.95, 1.0)),  # 4 may be its copy
+    )
+    evidence = evidence_of(planted)
+    np.testing.assert_allclose(evidence.best, [0.97, 0.0, 0.95])
+    assert evidence.agreement.tolist() == [0.97, 0.6, 0.2, 0.9, 0.88, 0.95]
+    assert evidence.right.tolist() == [True, False, False, True, False, True]
+    assert evidence.weight.tolist() == [1, 1, 1, 1, 0, 1]
+    assert (evidence.judged, evidence.ambiguous) == (0, 1)
+
+
+def test_evidence_of_judged_pairs() -> None:
+    planted = table(row(1, None, 0, 0), row(1, 1, 0.97, 1.0))
+    evidence = evidence_of(planted, [(0.8, False), (0.7, True)])
+    assert evidence.agreement.tolist() == [0.97, 0.8, 0.7]
+    assert evidence.right.tolist() == [True, False, True]
+    assert (evidence.weight.tolist(), evidence.judged) == ([1, 1, 1], 2)
+    assert len(evidence.best) == 1
+    assert choose_threshold(evidence, wanted=0.99).agreement == 0.97
+    assert choose_threshold(evidence, wanted=0.5).reached
+
+
+def test_evidence_of_nothing() -> None:
+    evidence = evidence_of(PLANTED_SCHEMA.empty_table())
+    assert (len(evidence.agreement), len(evidence.best), evidence.ambiguous) == (0, 0, 0)
+    line = choose_threshold(evidence, wanted=0.99)
+    assert (line.planted, line.recall, line.low, line.high) == (0, 0.0, 0.0, 1.0)
+
+
+def planted_in(folder: Path, seed: int = 0) -> pa.Table:
+    with indexed(folder, folder.parent / "shop") as catalogue, ThreadPoolExecutor(2) as pool:
+        fingerprints, version = Fingerprints(folder.parent / "looked"), catalogue.version
+        look_at_items(
+            catalogue, fingerprints, effort="quick", pool=pool, progress=lambda _: None, notice=lambda _: None
+        )
+        before = list(fingerprints.blocks), len(catalogue.vectors.keys())
+        done: list[tuple[int, int]] = []
+        found = plant(
+            catalogue, fingerprints, effort="quick", pool=pool, seed=seed, progress=lambda *of: done.append(of)
+        )
+        assert (list(fingerprints.blocks), len(catalogue.vectors.keys())) == before
+        assert catalogue.version == version
+        assert done[-1][0] == done[-1][1]
+    return found
+
+
+def test_copies_are_planted_by_their_seed_and_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planting, "PLANTED", 18)
+    monkeypatch.setattr(planting, "BLOCK", 7)
+    folder = draw(tmp_path / "pictures", {0: (), 1: (), 2: ()})
+    one, again, other = (planted_in(folder, seed) for seed in (0, 0, 1))
+    assert one.schema == PLANTED_SCHEMA
+    assert one.equals(again) and not one.equals(other)
+    plants = one.filter(pa.compute.field("other").is_null())
+    assert plants.num_rows == 18
+    assert len(set(plants.column("original").to_pylist())) == 3
+    assert {name for edit in plants.column("edit").to_pylist() for name in edit.split("+")} <= set(EDITS)
+    assert any("+" in edit for edit in plants.column("edit").to_pylist())
+    evidence = evidence_of(one)
+    assert (evidence.best > 0.5).mean() > 0.8
+    others = ~evidence.right
+    assert evidence.agreement[others].max(initial=0) < 0.5
+
+
+def test_no_more_than_eight_copies_of_a_picture(tmp_path: Path) -> None:
+    found = planted_in(draw(tmp_path / "pictures", {0: ()}))
+    assert found.column("other").null_count == planting.EACH
