@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 from retrieval.errors import InputError
 from retrieval.threshold import FLOOR, SPARE, Evidence, choose_threshold
 
+RIGHT = np.arange(1000) < 999
+HARDLY_WRONG = Evidence(np.full(1000, 0.9), RIGHT, np.where(RIGHT, 1.0, 0.001), np.ones(9))
+
 values = st.floats(0, 1).map(lambda value: round(value, 2))  # coarse, so that ties happen
 
 
