@@ -244,7 +244,10 @@ class _Laid:
         rough = float((weights * np.maximum(likeness[seen], 0)).sum() / weights.sum())
         if rough < HOPELESS:
             return rough, change
-        left = mean(_left_over(self.first, self.second, within))[seen]
+        # Colours can be taken away and not given back: from the one that has more of them, whichever it is.
+        fuller = _vividness(self.first[within]) >= _vividness(self.second[within])
+        pair = (self.first, self.second) if fuller else (self.second, self.first)
+        left = mean(_left_over(*pair, within))[seen]
         values = np.maximum(likeness[seen], 0) * np.clip((FOREIGN - left) / (FOREIGN - ALIKE), 0, 1)
         return float((weights * values).sum() / weights.sum()), change
 
@@ -282,6 +285,11 @@ def _change(a: np.ndarray, b: np.ndarray) -> tuple[float, np.ndarray, float]:
         found.append((float(np.abs(mixed * gains + shift - b).mean()), saturation, gains, shift))
     _, saturation, gains, shift = min(found, key=lambda one: one[0])
     return saturation, gains, shift
+
+
+def _vividness(colours: np.ndarray) -> float:
+    """How far colours (n, 3) are from their grey on the average, in levels."""
+    return float(np.abs(colours - colours.mean(axis=1, keepdims=True)).mean())
 
 
 def _saturated(colours: np.ndarray, saturation: float) -> np.ndarray:
