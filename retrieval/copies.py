@@ -186,8 +186,11 @@ def _beyond(cv2: Any, picture: np.ndarray, other: np.ndarray, transform: np.ndar
     size = picture.shape[1], picture.shape[0]
     mask = np.full(other.shape[:2], 255, np.uint8)
     shown = cv2.warpAffine(mask, transform, size, flags=cv2.INTER_NEAREST)
-    outside = cv2.dilate(shown, np.ones((WINDOW, WINDOW), np.uint8)) == 0
-    if int(outside.sum()) < LEAST_TEXTURE:
+    for margin in (WINDOW, 3):  # what a thin edge was is seen only near the border
+        outside = cv2.dilate(shown, np.ones((margin, margin), np.uint8)) == 0
+        if int(outside.sum()) >= LEAST_TEXTURE:
+            break
+    else:
         return 0.0
     cells = (picture[outside] >> 5).astype(np.int64) @ np.array([64, 8, 1])
     counts = np.sort(np.bincount(cells))[::-1]

@@ -317,6 +317,11 @@ def test_stretched_recoloured_turned_a_little_and_written_on_are_said() -> None:
     assert how_made(laid(pixels, edited(pixels, "recompress", 1, np.random.default_rng(0))), SIZE) == "saved anew"
 
 
+def test_a_thin_edge_that_was_cut_off_is_no_frame() -> None:
+    pixels = scene(7, *SIZE)
+    assert _rounded(how_made(laid(pixels, pixels[3:-3, 4:-4]), SIZE)) == "cut to 95 %"
+
+
 def test_a_screenshot_has_a_page_around_it() -> None:
     pixels = scene(9, *SIZE)
     shot = edited(pixels, "screenshot", 3, np.random.default_rng(3))
