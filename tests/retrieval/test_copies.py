@@ -133,6 +133,15 @@ def test_the_other_way_round_it_is_the_inverse(name: str) -> None:
     assert np.linalg.norm(off, axis=1).max() < 2 * max(planted.pixels.shape) / SIDE
 
 
+def test_in_a_wide_frame_it_agrees_as_much_whichever_of_the_two_comes_first() -> None:
+    for seed in (1, 2, 3):
+        pixels = scene(seed, *SIZE)
+        framed = np.full((430, 570, 3), 230, np.uint8)
+        framed[40 : 40 + HEIGHT, 50 : 50 + WIDTH] = pixels
+        there, back = agreement(pixels, framed), agreement(framed, pixels)
+        assert min(there, back) > 0.92 and abs(there - back) < 0.05
+
+
 @given(st.integers(0, 2**32 - 1))
 def test_swapped_twice_is_the_same(seed: int) -> None:
     rng = np.random.default_rng(seed)
