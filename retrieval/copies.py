@@ -210,7 +210,7 @@ class _Laid:
     def of(cls, cv2: Any, a: LocalFeatures, b: LocalFeatures, fit: np.ndarray) -> _Laid:
         """Draw ``a`` over ``b``, no finer than either was taken, and moved to where the grey levels fit best."""
         scale = float(np.sqrt(abs(np.linalg.det(fit[:, :2]))))
-        # Pixels of the frame for one of b: at most one, and as many as leave at most one for one of a, of either original.
+        # Pixels of the frame for one of b: at most one, and none finer than one of a, or than one of either original.
         fine = min(1.0, 1 / scale, 1 / b.zoom, 1 / (scale * a.zoom))
         second, of_b = _smaller(cv2, b.picture, fine)
         first, of_a = _smaller(cv2, a.picture, min(1.0, fine * scale))

@@ -118,6 +118,14 @@ def test_how_a_copy_was_made_is_found_to_a_pixel(name: str) -> None:
     assert found.colour < 10
 
 
+def test_no_part_of_a_pixel_is_lost_in_scaling() -> None:
+    pixels = scene(2, 896, 672)
+    small = pixels.reshape(168, 4, 224, 4, 3).mean(axis=(1, 3)).astype(np.uint8)
+    found = laid(pixels, small).transform
+    middle = np.array([447.5, 335.5])  # of both
+    assert found[:, :2] @ middle + found[:, 2] == pytest.approx((middle + 0.5) / 4 - 0.5, abs=0.15)
+
+
 @pytest.mark.parametrize("name", KNOWN)
 def test_the_other_way_round_it_is_the_inverse(name: str) -> None:
     pixels = scene(3, *SIZE)

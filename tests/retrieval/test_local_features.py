@@ -83,11 +83,6 @@ def test_correspondences_are_pairs_one_to_one() -> None:
     one, other = correspond(a, b)
     assert one.shape == other.shape
     assert len(set(one.tolist())) == len(one) and len(set(other.tolist())) == len(other)
-    back, there = correspond(b, a)
-    # Nearest of each other is the same both ways; which ones are clear enough need not be.
-    assert len(
-        set(zip(one.tolist(), other.tolist(), strict=True)) & set(zip(there.tolist(), back.tolist(), strict=True))
-    )
     assert {(x, y) for x, y in zip(one, other, strict=True)} == _nearest_and_clear(a, b, mirrored=True)
 
 
