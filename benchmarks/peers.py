@@ -12,6 +12,7 @@ their own that borrows torch and timm from ours; ``LOOKALIKE_PEERS`` names its i
     site='import sysconfig; print(sysconfig.get_path("purelib"))'
     .venv/bin/python -c "$site" > "$(../peers/bin/python -c "$site")/lookalike.pth"
     ../peers/bin/pip install 'imagededup==0.3.3.post2' 'clip-retrieval==2.45.0' 'setuptools<81'
+    ../peers/bin/pip install 'difPy==4.2.1' 'czkawka==0.1.2'  # for the benchmark of duplicates
     LOOKALIKE_PEERS=../peers/bin/python .venv/bin/python -m benchmarks ingest
 
 pip warns that numpy and pyarrow no longer suit lookalike: true of that environment, which runs only the peers.
@@ -61,7 +62,12 @@ def interpreter() -> str:
 
 def usable(name: str) -> str | None:
     """Say why the contender ``name`` cannot run, or None if it can; takes the seconds of its imports."""
-    program = f"import retrieval.backbones, {PEERS[name].module}"
+    return importable(PEERS[name].module)
+
+
+def importable(module: str) -> str | None:
+    """Say why ``module`` cannot be imported where the peers are, or None if it can."""
+    program = f"import retrieval.backbones, {module}"
     root = Path(__file__).parents[1]
     try:
         done = subprocess.run(
@@ -88,7 +94,7 @@ def _imagededup(listing: Path, out: Path, *, workers: int) -> None:
     from imagededup.methods import CNN  # type: ignore[import-not-found]
     from imagededup.utils import CustomModel  # type: ignore[import-not-found]
 
-    model, transform = _backbone()
+    model, transform = plain_backbone()
     encoder = CNN(verbose=False, model_config=CustomModel(name=BACKBONE, model=model, transform=transform))
     with _folder(listing) as photos:
         vectors = encoder.encode_images(image_dir=photos, num_enc_workers=workers)
@@ -122,7 +128,7 @@ def _load_clip(name: str, use_jit: bool, device: str, cache: str | None) -> tupl
     """Load a model as all_clip's loaders do: the model, its preprocessing, its tokenizer. Pictures only."""
     import torch
 
-    model, transform = _backbone()
+    model, transform = plain_backbone()
 
     class Pictures:
         def encode_image(self, batch: torch.Tensor) -> torch.Tensor:
@@ -135,7 +141,8 @@ def _load_clip(name: str, use_jit: bool, device: str, cache: str | None) -> tupl
     return Pictures(), lambda image: transform(image.convert("RGB")), lambda texts: torch.zeros(len(texts), 1)
 
 
-def _backbone() -> tuple[torch.nn.Module, Callable[[Any], torch.Tensor]]:
+def plain_backbone() -> tuple[torch.nn.Module, Callable[[Any], torch.Tensor]]:
+    """The default backbone with its bundled weights, as timm has it, and timm's transform for it."""
     from timm.data.config import resolve_model_data_config
     from timm.data.transforms_factory import create_transform
 

@@ -8,7 +8,8 @@ Import from the room, not from here:
 - ``indexer.embeds``: what all of this asks of an embedder; ``indexer.embedding``: vectors of pictures outside a
   catalogue
 - ``indexer.search``: pictures, vectors or ids → a table of hits; ``indexer.hits_page``: hits as a page
-- ``indexer.index`` and ``indexer.faiss_index``: exact and FAISS indexes; ``indexer.view``: the one a catalogue searches
+- ``indexer.index`` and ``indexer.faiss_index``: exact and FAISS indexes (``indexer.index_input``: what goes into them);
+  ``indexer.view``: the one a catalogue searches
 - ``indexer.items``, ``indexer.vectors``, ``indexer.files``, ``indexer.place``: what stands on disk and how
 - ``indexer.description``: what is in a catalogue; ``indexer.verification``: whether it is as it was written
 - ``indexer.evaluation``: measure a catalogue; ``indexer.measuring``: an embedder, by a published protocol

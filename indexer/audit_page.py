@@ -72,7 +72,8 @@ def _findings(rows: list[dict[str, Any]], album: Album, labels: Mapping[str, str
 def _finding(row: dict[str, Any], album: Album, labels: Mapping[str, str | None]) -> str:
     beside = [row["other"]] if row["other"] is not None else row["neighbours"]
     near = "".join(
-        f"<div>{album.show(id, f'{id}, beside it')}<small>{text(labels.get(id) or '-')}</small></div>" for id in beside
+        f"<div>{album.show(id, f'{id}, beside it')}<small>{_broken(labels.get(id) or '-')}</small></div>"
+        for id in beside
     )
     said = f"<b>{text(row['label'])}</b>"
     if row["suggested"] is not None and row["suggested"] != row["label"]:
@@ -81,6 +82,11 @@ def _finding(row: dict[str, Any], album: Album, labels: Mapping[str, str | None]
         f'<div class="finding"><div>{album.show(row["id"], row["id"])}</div><div><p>{said}</p>'
         f'<p><small>{text(row["id"])}</small></p><div class="near">{near}</div></div></div>'
     )
+
+
+def _broken(label: str) -> str:
+    """A label that may go on in a new line between the parts of its path."""
+    return text(label).replace("/", "/<wbr>")
 
 
 def _alike(found: Audit) -> str:

@@ -23,7 +23,7 @@ FOREIGN: Final = "like no label"
 LEAK: Final = "same picture in another split"
 STRANGE: Final = 0.1
 """Probability of being known below which an item is listed as being like no label."""
-POOR: Final = 0.8
+POOR: Final = 0.9
 """Share of labels that the others agree with, below which many a suspected label is right."""
 TOO_WEAK: Final = (
     "the embedder agrees with only {agreed:.0%} of the labels, so many that are called wrong will be right: train one "
@@ -127,7 +127,9 @@ def audit(
     codes, some = queries.codes, queries.places
     held = held_out(queries, voters, device=catalogue.device)
     fitted = fit(held, vocabulary, progress=progress).numbers
-    evidence = gather(queries.vectors, voters.gallery, without=queries.groups, device=catalogue.device)
+    evidence = held.evidence
+    if len(evidence) < len(some):  # a part was enough for the fit
+        evidence = gather(queries.vectors, voters.gallery, without=queries.groups, device=catalogue.device)
     parts = [evidence.take(part) for part in steps(len(some), len(vocabulary.labels))]
     shares = np.concatenate([fitted.probabilities(part, vocabulary, KNN) for part in parts])
     known = fitted.openness.known(np.concatenate([fitted.known_scores(part, vocabulary) for part in parts]))

@@ -96,6 +96,7 @@ def audit(
 
 def _print_audit(catalogue: Path, found: Audit, most: int) -> None:
     from indexer.auditing import POOR, TOO_WEAK
+    from indexer.label_queries import ONLY
 
     rows = found.findings.to_pylist()
     click.echo(
@@ -116,8 +117,7 @@ def _print_audit(catalogue: Path, found: Audit, most: int) -> None:
         for first, second, share in found.alike[:most]:
             click.echo(f"  {share:.0%}  {printable(first)}  {printable(second)}")
     if found.left_out:
-        one, many = "item is the only picture of its label", "items are the only pictures of their labels"
-        click.echo(f"\n{count(found.left_out, one, many)}, of which nothing can be said")
+        click.echo(f"\n{count(found.left_out, *ONLY)}, of which nothing can be said")
 
 
 def _said(row: dict[str, Any]) -> str:

@@ -24,10 +24,16 @@ from retrieval.errors import DamagedError, InputError
 KEY: Final = "calibration"
 """Of the metadata of a version; names the file by its digest."""
 FOLDER: Final = "calibration"
-FORMAT: Final = 2
+FORMAT: Final = 3
 CHANGED: Final = 0.1
 """Share of items that may have come, gone or changed their label before a calibration is called old."""
 LEAVE_ONE_OUT: Final = "leave-one-out"
+DIGITS: Final = 16
+"""Of a SHA-256 in hexadecimal, by which a picture is known again."""
+LESS_ALIKE: Final = (
+    "of pictures that are less like the items than those are like each other it is too sure, and sets hold the right "
+    "label less often than asked: calibrate on such pictures, with --on SOURCE"
+)
 
 
 @dataclass(frozen=True)
@@ -38,10 +44,16 @@ class Kept:
         calibration: itself.
         about: ``source`` (what it was fitted on), ``when`` (ISO 8601), ``version`` that has it first, ``items``,
             ``labels``, ``caution`` (a sentence, or None).
+        pictures: the first ``DIGITS`` of the SHA-256 of each picture that it was fitted on, where those are no items.
     """
 
     calibration: Calibration
     about: dict[str, Any]
+    pictures: frozenset[str] = frozenset()
+
+    def fitted_on(self, pictures: Pictures) -> int:
+        """Count those of other pictures that it was fitted on."""
+        return sum(_known_again(digest) in self.pictures for digest in pictures.digests)
 
 
 def calibrate(
@@ -76,12 +88,13 @@ def calibrate(
                     f"{catalogue.path} --on SOURCE"
                 )
             learned = learned_from(catalogue)
+            caution = LESS_ALIKE
             if learned is not None:
                 caution = (
                     f"the embedder was trained on {learned}; if those are items of this catalogue, it is too sure of "
-                    "them: calibrate on pictures that it has not seen, with --on SOURCE"
+                    "other pictures: calibrate on some that it has not seen, with --on SOURCE"
                 )
-                notice(caution)
+            notice(caution)
         else:
             source, queries = pictures.source, each_picture(pictures, voters)
             own = int(np.isin(*queries.groups).sum())
@@ -101,7 +114,7 @@ def calibrate(
             "labels": len(vocabulary.labels),
             "caution": caution,
         }
-        kept = Kept(fitted, about)
+        kept = Kept(fitted, about, frozenset(map(_known_again, pictures.digests if pictures is not None else ())))
         _keep(catalogue, kept)
     return kept
 
@@ -126,7 +139,7 @@ def calibration_of(catalogue: Catalogue) -> Kept | None:
     read = json.loads(data)
     if read["format"] != FORMAT:
         raise DamagedError(f"the calibration {path} is of another version of lookalike; {remedy}")
-    return Kept(Calibration.from_dict(read["calibration"]), read["about"])
+    return Kept(Calibration.from_dict(read["calibration"]), read["about"], frozenset(read["pictures"]))
 
 
 def age_of(catalogue: Catalogue, kept: Kept) -> str | None:
@@ -187,14 +200,22 @@ def _tell_missing(queries: Queries, source: str, labels: Sequence[str], notice: 
 
 
 def _keep(catalogue: Catalogue, kept: Kept) -> None:
-    data = json.dumps(
-        {"format": FORMAT, "about": kept.about, "calibration": kept.calibration.to_dict()}, sort_keys=True
-    ).encode()
+    written = {
+        "format": FORMAT,
+        "about": kept.about,
+        "calibration": kept.calibration.to_dict(),
+        "pictures": sorted(kept.pictures),
+    }
+    data = json.dumps(written, sort_keys=True).encode()
     digest = hashlib.sha256(data).hexdigest()
     path = _path(catalogue, digest)
     path.parent.mkdir(exist_ok=True)
     write_bytes(path, data)
     catalogue.put_in_force({KEY: digest})
+
+
+def _known_again(digest: bytes) -> str:
+    return digest.hex()[:DIGITS]
 
 
 def _path(catalogue: Catalogue, digest: str) -> Path:

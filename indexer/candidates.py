@@ -253,7 +253,13 @@ def look_at_items(
             if not there and one.row["reason"] is None:
                 one.row["reason"] = "has no vector; index its source again"
         found = finder.find(seen, stored, embedder)
-        fingerprints.add(with_candidates(seen, found))
+        fingerprints.add(
+            [
+                row
+                for row in with_candidates(seen, found)
+                if row["reason"] is None or row["reason"] != fingerprints.reason(row["sha256"])
+            ]
+        )
         progress(len(seen))
 
 
@@ -267,11 +273,11 @@ def with_candidates(seen: Sequence[Seen], candidates: Sequence[Mapping[bytes, fl
 
 
 def new_items(catalogue: Catalogue, fingerprints: Fingerprints) -> pa.Table:
-    """The items whose bytes were not looked at yet, the first of each; in ascending row."""
+    """The items whose bytes were not looked at yet, or could not be read, the first of each; in ascending row."""
     items = catalogue.items(["uri", "source", "sha256"])
     wanted, met = [], set[bytes]()
     for place, sha256 in enumerate(items.column("sha256").to_pylist()):
-        if sha256 not in met and sha256 not in fingerprints:
+        if sha256 not in met and not fingerprints.seen(sha256):
             wanted.append(place)
         met.add(sha256)
     return items.take(pa.array(wanted, pa.int64()))

@@ -181,8 +181,3 @@ def outstanding(fingerprints: Fingerprints, compared: Compared) -> Iterator[tupl
                     pairs.append(pair)
         if not compared.has(name):
             yield name, pairs
-
-
-def count_outstanding(fingerprints: Fingerprints, compared: Compared) -> int:
-    """How many pairs are not compared yet."""
-    return sum(len(pairs) for _, pairs in outstanding(fingerprints, compared))

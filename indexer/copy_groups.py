@@ -90,7 +90,7 @@ def gather(
     )
     take_in()
     best = group_by_best(np.array(list(copies), np.int64), rank)
-    lookalikes, alike = _lookalikes(nodes, fingerprints, of_sha256, known, copies, judged, lookalike)
+    lookalikes = _lookalikes(nodes, fingerprints, of_sha256, known, copies, judged, lookalike)
     members: dict[int, list[Candidate]] = defaultdict(list)
     for at, of_node in enumerate(candidates):
         members[int(best[at])] += of_node
@@ -101,7 +101,7 @@ def gather(
     }
     values = items.column(split).to_pylist() if split in items.column_names else [None] * items.num_rows
     parts = [None if value is None else str(value) for value in values]
-    return Gathered(items, parts, nodes, {**copies, **lookalikes}, best, why, alike, unread)
+    return Gathered(items, parts, nodes, {**copies, **lookalikes}, best, why, unread)
 
 
 def _nodes(items: pa.Table, fingerprints: Fingerprints) -> tuple[list[Node], list[tuple[str, str]]]:
@@ -189,10 +189,9 @@ def _lookalikes(
     copies: Mapping[tuple[int, int], Any],
     judged: Mapping[Pair, bool],
     least: float,
-) -> tuple[dict[tuple[int, int], tuple[str, Overlay | None, float | None]], dict[tuple[int, int], float]]:
+) -> dict[tuple[int, int], tuple[str, Overlay | None, float | None]]:
     """Pairs that are no copies but show the same thing, by their details or by their vectors."""
     found: dict[tuple[int, int], tuple[str, Overlay | None, float | None]] = {}
-    by_vector: dict[tuple[int, int], float] = {}
 
     def free(pair: Pair) -> tuple[int, int] | None:
         if pair[0] not in of_sha256 or pair[1] not in of_sha256:
@@ -211,5 +210,4 @@ def _lookalikes(
                     pair = pair_of(row["sha256"], row["candidates"][32 * at : 32 * at + 32])
                     if (place := free(pair)) is not None and place not in found:
                         found[place] = LOOKALIKE, None, None
-                        by_vector[place] = value
-    return found, by_vector
+    return found

@@ -95,7 +95,6 @@ class Gathered:
         pairs: places of two nodes → kind, what their comparison gave, and how sure that is.
         best: (n,) int64, the node whose copy each is, itself where of none.
         why: of a node that is kept, why.
-        alike: cosine of lookalikes that were told by it.
         unread: id and reason of items that could not be read.
         after: only items of a higher row count as new; None: all of them.
         parts: the two splits that are wanted; None: all.
@@ -107,7 +106,6 @@ class Gathered:
     pairs: Mapping[tuple[int, int], tuple[str, Overlay | None, float | None]]
     best: np.ndarray
     why: Mapping[int, str]
-    alike: Mapping[tuple[int, int], float]
     unread: Sequence[tuple[str, str]]
     after: int | None = None
     parts: tuple[str, str] | None = None

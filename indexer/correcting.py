@@ -112,10 +112,11 @@ def new_labels(catalogue: Catalogue, corrections: Mapping[str, str]) -> dict[str
 
 
 def apply_corrections(catalogue: Catalogue, corrections: dict[str, str]) -> tuple[int, int]:
-    """Give items other labels, in one new version; the next vote is by them.
+    """Give items other labels, all or none of them; the next vote is by them.
 
     The label that the source gave is kept in the column ``corrected_from``, so that indexing the source again does not
-    bring it back, unless the source itself says something new.
+    bring it back, unless the source itself says something new. The first time that column is added in a version of
+    its own.
 
     Returns:
         How many labels were changed, and the version.

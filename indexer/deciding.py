@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from indexer.catalogue import Catalogue
+from indexer.copy_tables import COPY, SAME_BYTES, SAME_PIXELS
 from indexer.moving import Hindrance, plain_file, same_file, state_of
 from retrieval.errors import ImageError, InputError
 from retrieval.sources import Root, parquet_file
@@ -27,8 +28,7 @@ catalogue."""
 QUARANTINE: Final = "quarantine"
 """The folder in a catalogue that files are moved to where no other is named."""
 
-SAME_BYTES: Final = "same bytes"
-COPY_KINDS: Final = (SAME_BYTES, "same pixels", "copy")
+COPY_KINDS: Final = (SAME_BYTES, SAME_PIXELS, COPY)
 """What an item may be to the one that is kept."""
 
 DECISIONS_SCHEMA: Final = pa.schema(

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from indexer.duplicates import Found
 
 ACTIONS: Final = ("move", "link", "forget")
+HIDDEN: Final = ".lookalike-quarantine"
+"""The folder, in a folder without a catalogue, that files are moved to where no other is named; not indexed, as all
+hidden ones."""
 PRINTED: Final = 20
 """Groups and lookalikes that the terminal shows."""
 
@@ -147,6 +150,8 @@ def duplicates(
             if out is not None:
                 _write(opened, found, out)
         if action is not None:
+            if action == "move" and quarantine is None and not opened.path.samefile(place):
+                quarantine = place / HIDDEN  # a catalogue in the user's cache is no place for their files
             _apply(opened, found, decisions, action, quarantine, as_json)
             return
     assert found is not None

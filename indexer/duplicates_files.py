@@ -104,10 +104,11 @@ def read_decisions(path: Path) -> pa.Table:
     """Read ``groups.csv`` with somebody's decisions: ``DECISIONS_SCHEMA``.
 
     Raises:
-        InputError: it is no such file, or removes all of a group, or says what is no decision.
+        InputError: it is no such file, removes nothing or all of a group, or says what is no decision.
     """
     groups: dict[str, list[dict[str, str]]] = defaultdict(list)
-    for row in _read(path, ("group", "decision", "id", "kind"), GROUPS):
+    decided = _read(path, ("group", "decision", "id", "kind"), GROUPS)
+    for row in decided:
         decision = row["decision"].strip().lower()
         if decision not in DECISIONS:
             raise InputError(f"{path} says {row['decision']!r} of {row['id']!r}; a decision is {', '.join(DECISIONS)}")
@@ -120,7 +121,7 @@ def read_decisions(path: Path) -> pa.Table:
             raise InputError(f"{path} keeps nothing of group {number}; say {KEEP} of at least one of its items")
         # What is removed in place of the kept one that the policy chose is a copy all the same.
         rows += [{"id": row["id"], "kept": kept[0], "kind": row["kind"] or "copy"} for row in gone]
-    if not rows:
+    if decided and not rows:
         raise InputError(f"{path} removes nothing; say {REMOVE} in its column decision")
     return pa.Table.from_pylist(rows, schema=DECISIONS_SCHEMA)
 

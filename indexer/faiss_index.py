@@ -16,13 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from indexer.files import atomic_write
-from indexer.index import (
-    check_known_rows,
-    check_new_rows,
-    check_vectors,
-    inverse_lengths,
-    unit_vectors,
-)
+from indexer.index_input import check_known_rows, check_new_rows, check_vectors, inverse_lengths, unit_vectors
 from retrieval.errors import CannotRemoveError, DamagedError, InputError, MissingExtraError
 
 HEADER: Final = b"lookalike faiss index 1\n"

@@ -106,6 +106,15 @@ class Fingerprints:
     def __len__(self) -> int:
         return len(self._place)
 
+    def seen(self, sha256: bytes) -> bool:
+        """Whether a picture was looked at and could be read."""
+        return sha256 in self._place and self.reason(sha256) is None
+
+    def reason(self, sha256: bytes) -> str | None:
+        """Why a picture could not be read; None where it could, or was not looked at."""
+        found: str | None = self.row(sha256, ["reason"])["reason"] if sha256 in self._place else None
+        return found
+
     @property
     def blocks(self) -> Sequence[str]:
         """Names of the blocks, oldest first."""
@@ -116,11 +125,13 @@ class Fingerprints:
         return dict(self._blocks)[name]
 
     def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write a block, whole or not at all.
+        """Write a block, whole or not at all; nothing where there are no rows.
 
         Raises:
             CatalogueError: the disk is full or the folder cannot be written.
         """
+        if not rows:
+            return
         table = pa.Table.from_pylist(list(rows), schema=FINGERPRINTS_SCHEMA).combine_chunks()
         numbers = [int(path.stem) for path in self._folder.glob("[0-9]*.*") if path.stem.isdigit()]
         path = self._folder / f"{max(numbers, default=0) + 1:08d}{_SUFFIX}"

@@ -169,7 +169,7 @@ class VersionedTable:
     def merge(self, rows: pa.Table, *, on: Sequence[str], metadata: Mapping[str, str]) -> None:
         """Replace the rows that agree with ``rows`` in the columns ``on``, and add the others, in one commit.
 
-        Columns that ``rows`` does not have keep their values.
+        Columns that ``rows`` does not have keep their values; new ones are added empty in a commit before.
         """
         predicate = " AND ".join(f"target.{_quoted(name)} = source.{_quoted(name)}" for name in on)
         values = {_quoted(name): f"source.{_quoted(name)}" for name in rows.column_names}

@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 from indexer.calibrating import LEAVE_ONE_OUT, Kept
 from indexer.catalogue import Catalogue
 from indexer.evaluation import FLATTERING
-from indexer.label_queries import Pictures, each_item, each_picture, same_bytes_numbers
+from indexer.label_queries import ONLY, Pictures, each_item, each_picture, same_bytes_numbers
+from indexer.report_words import count
 from indexer.voters import head_of, labelled_items, learned_from, prior_factors, unit_vectors_of, voters_of
 from retrieval.evidence import gather
 from retrieval.few_shot import Episodes, FewShot, few_shot
@@ -49,21 +50,33 @@ def evaluate_catalogue_labels(
     learned = learned_from(catalogue)
     if learned is not None:
         notice(FLATTERING.format(learned=learned))
+    fitted, own = "", None
     if pictures is None:
         how, queries = "each item by the others", each_item(voters)
         if kept.about["source"] == LEAVE_ONE_OUT:
+            fitted = ", on which the calibration was fitted"
             notice("the calibration was fitted on these very items: the calibration error flatters a little")
+        if alone := len(voters.ids) - len(queries.ids):
+            notice(f"{count(alone, *ONLY)}, and cannot be asked of the others")
     else:
         how, queries = f"pictures of {pictures.source} by the items", each_picture(pictures, voters)
+        if again := kept.fitted_on(pictures):
+            fitted = f", on {again:,} of which the calibration was fitted"
+            notice(
+                f"the calibration was fitted on {again:,} of these {len(queries.ids):,} pictures: the figures flatter "
+                "a little; measure with others"
+            )
+        of_bytes = dict(zip(voters.digests, voters.ids, strict=True))
+        own = [of_bytes.get(digest) for digest in pictures.digests]
     logits = None if head is None else head.logits(queries.vectors)
     evidence = gather(queries.vectors, voters.gallery, without=queries.groups, logits=logits, device=catalogue.device)
-    factors = prior_factors(labelled_items(catalogue, head), known or {}, unheard=notice)
+    factors = prior_factors(labelled_items(catalogue, head), known or {}, own=own, unheard=notice)
     asking = Asking(queries.ids, queries.labels, queries.codes, evidence, factors)
     found, table = evaluate_labels(asking, voters.vocabulary, kept.calibration)
     given = f", given {' and '.join(known)}" if known else ""
     return LabelReport(
         title=str(catalogue.about["name"]),
-        protocol=f"labels of {how}{given}, copies of the same bytes left out",
+        protocol=f"labels of {how}{given}, copies of the same bytes left out{fitted}",
         embedder=model_card(described, catalogue.digest),
         calibration=kept.about,
         unlabelled=pictures.unlabelled if pictures is not None else _unlabelled(catalogue),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,8 @@ from retrieval.labelled import unit_length
 from retrieval.manifest import Manifest
 from retrieval.recognition import Classifies
 from retrieval.tree import check_paths
+
+ONLY: Final = ("item is the only picture of its label", "items are the only pictures of their labels")
 
 
 @dataclass(frozen=True)
@@ -172,7 +175,7 @@ def pictures_of(
             other = pc.drop_null(given_labels)[0].as_py()
             raise InputError(
                 f"no picture of {manifest.listing} has a label that an item of {catalogue.path} has; theirs are such "
-                f"as {other!r}"
+                f"as {other!r}. Pictures of labels that it lacks are of use beside some of labels that it has"
             )
     known = dict(zip(items.column("id").to_pylist(), items.column("sha256").to_pylist(), strict=True))
     given, uris, digests, refused = embed_queries(

@@ -114,22 +114,26 @@ def _sets(report: LabelReport) -> str:
     def rows(one: OfSource) -> list[list[str]]:
         return [
             [
-                _CALLED[one.source],
                 percent(each.asked, 0),
                 percent(each.achieved),
                 f"{each.size:.2f}",
                 percent(each.empty),
-                "–" if each.foreign_empty is None else percent(each.foreign_empty),
+                *([] if each.foreign_empty is None else [percent(each.foreign_empty)]),
             ]
             for each in one.coverages
         ]
 
-    columns = ["by", "asked, %", "achieved, %", "labels a set", "empty, %", "empty of foreign, %"]
+    columns = ["asked, %", "held, %", "labels", "empty, %"]
+    columns += ["foreign empty, %"] if report.foreign else []
+    tables = [
+        f"<h3>{_CALLED[one.source].capitalize()}</h3>{table(columns, rows(one), f'sets by {one.source}', 'figures')}"
+        for one in report.sources
+        if one.coverages
+    ]
     return (
         "<p>A set of labels shall hold the right one as often as was asked. It does so where these queries are like "
         "the pictures of the calibration (exchangeable with them); where they come from elsewhere, this is the honest "
-        f"figure. An empty set says: none of these.</p>"
-        f"{table(columns, [row for one in report.sources for row in rows(one)], 'sets', 'figures')}"
+        "figure. Labels: how many a set has in the mean. An empty set says: none of these.</p>" + "".join(tables)
     )
 
 

@@ -119,12 +119,12 @@ def label(
     if as_json:
         echo_json({"labels": table.to_pylist(), "calibration": kept.about})
         return
-    from indexer.calibrating import LEAVE_ONE_OUT, told
+    from indexer.calibrating import told
 
     for row in table.to_pylist():
         _print_answer(row, coverage)
-    own = "; of pictures that are less like them it is too sure" if kept.about["source"] == LEAVE_ONE_OUT else ""
-    click.echo(f"\nhow sure that is was fitted on {told(kept.about)}{own}")
+    caution = kept.about["caution"]
+    click.echo(f"\nhow sure that is was fitted on {told(kept.about)}" + (f"; {caution}" if caution else ""))
 
 
 @click.command()
@@ -216,6 +216,8 @@ def _summary(kept: Kept) -> dict[str, Any]:
         "known_by": openness.score,
         "auroc": openness.auroc,
         "fpr_at_95": openness.fpr_at_95,
+        "refused": openness.refused(),
+        "passed": openness.passed(),
         "refused_at_5": openness.refused(STRICT),
     }
 
@@ -231,8 +233,8 @@ def _print_calibration(catalogue: Catalogue, kept: Kept) -> None:
         f"  labels     {about['labels']:,}, of {about['items']:,} items\n"
         f"  vote       the {about['voting']['k']} nearest, temperature {about['voting']['temperature']:g}\n"
         f"  known by   {about['known_by']}; AUROC {about['auroc']:.3f}\n"
-        f"  none of these is said of 5 % of the known pictures, and {about['fpr_at_95']:.1%} of the unknown pass; with "
-        f"--false-accept {STRICT:g} of {about['refused_at_5']:.1%} of the known"
+        f"  none of these is said of {about['refused']:.1%} of the known pictures, and {about['passed']:.1%} of the "
+        f"unknown pass; with --false-accept {STRICT:g} it is said of {about['refused_at_5']:.1%} of the known"
     )
     if learned_from(catalogue) is not None:
         click.echo("    of labels that the embedder has learned and are taken away; new ones pass more often")

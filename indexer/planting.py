@@ -220,8 +220,7 @@ def _originals(catalogue: Catalogue, fingerprints: Fingerprints, seed: int) -> l
     digests = items.column("sha256").to_pylist()
     chosen, met = [], set[bytes]()
     for at in np.random.default_rng((seed, 0)).permutation(len(digests)).tolist():
-        readable = digests[at] in fingerprints and fingerprints.row(digests[at], ["reason"])["reason"] is None
-        if readable and digests[at] not in met:
+        if fingerprints.seen(digests[at]) and digests[at] not in met:
             chosen.append(at)
             met.add(digests[at])
         if len(chosen) == PLANTED:

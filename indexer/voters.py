@@ -171,7 +171,7 @@ def prior_factors(
     labelled: LabelledItems,
     known: Mapping[str, Sequence[str | None]],
     *,
-    own: Sequence[str] | None = None,
+    own: Sequence[str | None] | None = None,
     unheard: Callable[[str], object],
 ) -> np.ndarray | None:
     """Say how much likelier each label is by what is known of n pictures besides: (n, c); None: nothing is known.
@@ -179,7 +179,8 @@ def prior_factors(
     Args:
         labelled: the items that are counted.
         known: column → what each picture has in it; None: nothing.
-        own: the id of the item that each picture is, which has no say in its own; None: they are no items.
+        own: the id of the item that each picture is, which has no say in its own, None of one that is none; None: they
+            are no items.
         unheard: told in a sentence of values that no item has, and that therefore say nothing.
 
     Raises:

@@ -6,6 +6,7 @@ import csv
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +31,7 @@ from indexer.items import CORRECTED_FROM
 from indexer.labelling import label
 from retrieval.answers import Asked
 from retrieval.errors import InputError, NotFoundError
+from retrieval.evidence import Evidence, gather
 from retrieval.manifest import read_manifest
 from tests.conftest import draw_pictures
 from tests.embedders import ColourEmbedder
@@ -81,6 +83,11 @@ def test_wrong_labels_are_found_with_what_speaks_against_them(shop: Catalogue, p
     assert not of_kind(found, CONFLICT) and not of_kind(found, LEAK)
     page = audit_page(shop, found)
     assert page.count("rather <b>") == 3
+    assert "many that are called wrong will be right" not in page
+    assert "agrees with only 89% of the labels, so many that are called wrong will be right" in audit_page(
+        shop, replace(found, agreed=0.89)
+    )
+    assert "<small>Paint/<wbr>" in page
     assert "Wrong label: 3" in page
 
 
@@ -114,6 +121,21 @@ def test_one_picture_under_two_labels_and_in_two_splits(folder: Path, tmp_path: 
     with Catalogue.create(tmp_path / "again", ColourEmbedder()) as again:
         ingest(again, read_manifest(folder / "list.csv"))
         assert of_kind(audit(again), LEAK).keys() == of_kind(found, LEAK).keys()
+
+
+def test_neighbours_are_looked_for_once_where_the_fit_looks_at_all(
+    shop: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once, searches = audit(shop), []
+
+    def gathered(queries: np.ndarray, *given: Any, **more: Any) -> Evidence:
+        searches.append(len(queries))
+        return gather(queries, *given, **more)
+
+    monkeypatch.setattr("indexer.auditing.gather", gathered)
+    assert audit(shop).findings.equals(once.findings) and not searches
+    monkeypatch.setattr("indexer.label_queries.MOST", 40)
+    assert audit(shop).items == 56 and searches == [56]
 
 
 def test_what_is_like_nothing_is_told(folder: Path, planted: dict[str, str], tmp_path: Path) -> None:

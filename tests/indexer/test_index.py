@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from indexer.index import INDEX_KINDS, ExactIndex, check_spec, index_kind, unit_vectors
+from indexer.index import INDEX_KINDS, ExactIndex, check_spec, index_kind
+from indexer.index_input import unit_vectors
 from retrieval.errors import CannotRemoveError, CatalogueError, DamagedError, InputError
 from retrieval.neighbours import top_k
 

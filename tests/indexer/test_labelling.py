@@ -250,6 +250,55 @@ def test_values_that_no_item_has_are_told_when_measured(tmp_path: Path) -> None:
         assert "given initial" in report.protocol
 
 
+def test_pictures_that_are_items_have_no_say_in_their_own_prior(tmp_path: Path) -> None:
+    folder = draw_pictures(tmp_path / "pictures", per_class=12)
+    paths = sorted(folder.rglob("*.jpg"))
+    rows = [f"{path.relative_to(folder)},{path.parent.name},{path.stem}{path.parent.name}" for path in paths]
+    (folder / "list.csv").write_text("\n".join(["image,label,shop", *rows]) + "\n")
+    with Catalogue.create(tmp_path / "shop", ColourEmbedder()) as shop:
+        ingest(shop, read_manifest(folder / "list.csv"))
+        kept = calibrate(shop)
+        pictures = pictures_of(shop, read_manifest(folder / "list.csv"), columns=["shop"])
+        plain, alone = (
+            evaluate_catalogue_labels(shop, kept, pictures=pictures, known=known)[1].column("confidence").to_pylist()
+            for known in (None, pictures.values)
+        )
+        assert alone == pytest.approx(plain)  # each is the only item of its shop
+
+
+def test_figures_of_what_the_calibration_was_fitted_on_are_told(shop: Catalogue, others: Path, tmp_path: Path) -> None:
+    calibrate(shop, pictures=pictures_of(shop, read_manifest(others)))
+    kept = calibration_of(shop)
+    assert kept is not None
+    mixed = draw_pictures(tmp_path / "mixed", per_class=3, seed=11)
+    shutil.copy(others / "Paint" / "Red" / "000.jpg", mixed / "Paint" / "Red" / "seen.jpg")
+    told: list[str] = []
+    report, _ = evaluate_catalogue_labels(
+        shop, kept, pictures=pictures_of(shop, read_manifest(mixed)), notice=told.append
+    )
+    assert told == [
+        "the calibration was fitted on 1 of these 13 pictures: the figures flatter a little; measure with others"
+    ]
+    assert report.protocol.endswith(", on 1 of which the calibration was fitted")
+    (mixed / "Paint" / "Red" / "seen.jpg").unlink()
+    told.clear()
+    report, _ = evaluate_catalogue_labels(
+        shop, kept, pictures=pictures_of(shop, read_manifest(mixed)), notice=told.append
+    )
+    assert not told and "fitted" not in report.protocol
+
+
+def test_items_that_cannot_be_asked_of_the_others_are_told(shop: Catalogue, tmp_path: Path) -> None:
+    (tmp_path / "few" / "Paint" / "Ink").mkdir(parents=True)
+    painted(tmp_path / "few" / "Paint" / "Ink" / "x.png", (2, 40, 44))
+    ingest(shop, read_manifest(tmp_path / "few"))
+    told: list[str] = []
+    report, _ = evaluate_catalogue_labels(shop, calibrate(shop), notice=told.append)
+    assert (report.queries, report.items) == (48, 49)
+    assert "1 item is the only picture of its label, and cannot be asked of the others" in told
+    assert report.protocol.endswith(", on which the calibration was fitted")
+
+
 def test_one_item_a_label_is_enough_with_other_pictures_to_calibrate_on(tmp_path: Path, others: Path) -> None:
     folder = draw_pictures(tmp_path / "pictures", per_class=1)
     with Catalogue.create(tmp_path / "shop", ColourEmbedder()) as shop:

@@ -53,7 +53,9 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the photos, tables and lists that the README speaks of."""
     photos = draw_pictures(tmp_path / "photos", per_class=6)
     draw_pictures(tmp_path / "new-photos", per_class=6, seed=3)
+    draw_pictures(tmp_path / "test-photos", per_class=6, seed=4)
     shutil.copy(photos / "Paint/Red/000.jpg", tmp_path / "query.jpg")
+    shutil.copy(photos / "Paint/Red/001.jpg", photos / "Paint/Red/copy-of-001.jpg")
     (tmp_path / "products.csv").write_text("photo,sku,category,price\nphotos/Paint/Red/001.jpg,r-1,paint,9.5\n")
     encoded = io.BytesIO()
     Image.new("RGB", (20, 30), "teal").save(encoded, "JPEG")
