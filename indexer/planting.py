@@ -49,8 +49,10 @@ PLANTED_SCHEMA: Final = pa.schema(
         # names of ``EDITS`` joined with "+", and how strong
         pa.field("edit", pa.string(), nullable=False),
         pa.field("strength", pa.int8(), nullable=False),
-        # SHA-256 of the picture that the planted copy was compared with; null in a row that stands for the plant itself
+        # SHA-256 of the picture that the planted copy was compared with; null in a row that stands for the copy itself
         pa.field("other", pa.binary()),
+        # whether that picture is another planted copy of the same original
+        pa.field("twin", pa.bool_(), nullable=False),
         pa.field("agreement", pa.float64(), nullable=False),
         # agreement of the original with that picture; 1 where it is the original, or of the same pixels
         pa.field("original_agreement", pa.float64(), nullable=False),
@@ -97,7 +99,7 @@ def plant(
     def judge(made: tuple[_Job, _Planted], found: Sequence[bytes]) -> list[dict[str, Any]]:
         job, one = made
         original = originals[job.original]["sha256"]
-        row = {"original": original, "edit": job.edit, "strength": job.strength}
+        row = {"original": original, "edit": job.edit, "strength": job.strength, "twin": False}
         rows = [row | {"other": None, "agreement": 0.0, "original_agreement": 0.0}]
         for other in found:
             agreement = _agreement(one.seen.features, fingerprints.features(other))
@@ -108,6 +110,18 @@ def plant(
                 beside = _agreement(fingerprints.features(original), fingerprints.features(other))
             rows.append(row | {"other": other, "agreement": agreement, "original_agreement": beside})
         return rows
+
+    def beside(one: tuple[_Job, _Planted], other: tuple[_Job, _Planted]) -> dict[str, Any]:
+        job, twin = one[0], one[0].original == other[0].original
+        return {
+            "original": originals[job.original]["sha256"],
+            "edit": job.edit,
+            "strength": job.strength,
+            "other": other[1].seen.sha256,
+            "twin": True,
+            "agreement": _agreement(one[1].seen.features, other[1].seen.features) if twin else 0.0,
+            "original_agreement": 0.0,
+        }
 
     rows: list[dict[str, Any]] = []
     with threadpool_limits(1, user_api="blas"):
@@ -123,6 +137,7 @@ def plant(
                 found = finder.find([one.seen for _, one in made], stored, embedder, remember=False)
                 for of_one in pool.map(judge, made, found):
                     rows += of_one
+                rows += pool.map(beside, made, made[1:])
             progress(min(start + BLOCK, len(jobs)), len(jobs))
     return pa.Table.from_pylist(rows, schema=PLANTED_SCHEMA)
 
@@ -132,14 +147,17 @@ def evidence_of(planted: pa.Table, judged: Iterable[tuple[float, bool]] = ()) ->
 
     A planted copy that agrees with a picture that is not its original is wrong, unless that picture is itself a copy of
     the original, which nobody knows: the catalogue is full of what is looked for. From ``CERTAIN`` on it is taken for
-    one. Below, real copies are taken to agree with their originals as planted ones do, so that from how many are
-    certain it follows how many are to be expected in each ``BIN``; what is there beyond these counts as wrong.
+    one. Below, real copies are taken to agree with each other as two planted copies of one picture do, since both may
+    have been edited, so that from how many are certain it follows how many are to be expected in each ``BIN``; what is
+    there beyond these counts as wrong.
 
     Args:
         planted: ``PLANTED_SCHEMA``.
         judged: agreement of each, and whether it is a copy.
     """
-    rows = planted.to_pylist()
+    every = planted.to_pylist()
+    twins = np.array([row["agreement"] for row in every if row["twin"]], np.float64)
+    rows = [row for row in every if not row["twin"]]
     compared = [row for row in rows if row["other"] is not None]
     agreement = np.array([row["agreement"] for row in compared], np.float64)
     beside = np.array([row["original_agreement"] for row in compared], np.float64)
@@ -147,7 +165,7 @@ def evidence_of(planted: pa.Table, judged: Iterable[tuple[float, bool]] = ()) ->
     # The same picture beside the same original counts once, however many copies of the original were planted.
     first = {(row["original"], row["other"]): at for at, row in reversed(list(enumerate(compared)))}
     own = beside[[at for at in first.values() if not right[at]]]
-    weight = np.where(right, 1.0, wrong_share(own, agreement[right], beside))
+    weight = np.where(right, 1.0, wrong_share(own, twins, beside))
     best = [0.0]  # of each planted copy, whose rows follow the one that stands for it
     for row in rows:
         if row["other"] is None:
@@ -165,19 +183,19 @@ def evidence_of(planted: pa.Table, judged: Iterable[tuple[float, bool]] = ()) ->
     )
 
 
-def wrong_share(own: np.ndarray, planted: np.ndarray, asked: np.ndarray) -> np.ndarray:
+def wrong_share(own: np.ndarray, twins: np.ndarray, asked: np.ndarray) -> np.ndarray:
     """How many in a hundred pairs of the catalogue that agree so much are no copies, as a share.
 
     Args:
         own: (n,) agreement of pictures of the catalogue with each other.
-        planted: (m,) agreement of planted copies with their originals.
+        twins: (m,) agreement of planted copies of one picture with each other.
         asked: (k,) agreements.
 
     Returns:
         (k,) float64 in [0, 1]: 0 from ``CERTAIN`` on, 1 below ``FLOOR``.
     """
     edges = np.arange(FLOOR, CERTAIN + BIN / 2, BIN)
-    expected = np.histogram(planted, edges)[0] * (own >= CERTAIN).sum() / max(1, int((planted >= CERTAIN).sum()))
+    expected = np.histogram(twins, edges)[0] * (own >= CERTAIN).sum() / max(1, int((twins >= CERTAIN).sum()))
     there = np.histogram(own, edges)[0]
     share = 1.0 - np.minimum(1.0, expected / np.maximum(there, 1))
     place = np.clip(np.searchsorted(edges, asked, side="right") - 1, 0, len(share) - 1)
@@ -210,7 +228,7 @@ def _jobs(originals: int, seed: int) -> list[_Job]:
         edit = "+".join(rng.choice(names, 2 if twice else 1, replace=False).tolist())
         # Two strong edits can leave less than half of a picture.
         strength = int(rng.choice(STRENGTHS[:2] if twice else STRENGTHS))
-        jobs.append(_Job(number % originals, edit, strength, number))
+        jobs.append(_Job(number // 2 % originals, edit, strength, number))
     return jobs
 
 

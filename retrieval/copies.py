@@ -186,8 +186,11 @@ def _beyond(cv2: Any, picture: np.ndarray, other: np.ndarray, transform: np.ndar
     size = picture.shape[1], picture.shape[0]
     mask = np.full(other.shape[:2], 255, np.uint8)
     shown = cv2.warpAffine(mask, transform, size, flags=cv2.INTER_NEAREST)
-    outside = cv2.dilate(shown, np.ones((WINDOW, WINDOW), np.uint8)) == 0
-    if int(outside.sum()) < LEAST_TEXTURE:
+    for margin in (WINDOW, 3):  # what a thin edge was is seen only near the border
+        outside = cv2.dilate(shown, np.ones((margin, margin), np.uint8)) == 0
+        if int(outside.sum()) >= LEAST_TEXTURE:
+            break
+    else:
         return 0.0
     cells = (picture[outside] >> 5).astype(np.int64) @ np.array([64, 8, 1])
     counts = np.sort(np.bincount(cells))[::-1]
@@ -207,8 +210,8 @@ class _Laid:
     def of(cls, cv2: Any, a: LocalFeatures, b: LocalFeatures, fit: np.ndarray) -> _Laid:
         """Draw ``a`` over ``b``, no finer than either was taken, and moved to where the grey levels fit best."""
         scale = float(np.sqrt(abs(np.linalg.det(fit[:, :2]))))
-        # Pixels of the frame for one of b: at most one, one of a, and one of either original.
-        fine = min(1.0, scale, 1 / b.zoom, scale / a.zoom)
+        # Pixels of the frame for one of b: at most one, and none finer than one of a, or than one of either original.
+        fine = min(1.0, 1 / scale, 1 / b.zoom, 1 / (scale * a.zoom))
         second, of_b = _smaller(cv2, b.picture, fine)
         first, of_a = _smaller(cv2, a.picture, min(1.0, fine * scale))
         whole = _scaling(*of_b) @ np.vstack([fit, [0, 0, 1]]) @ _scaling(1 / of_a[0], 1 / of_a[1])
@@ -245,7 +248,10 @@ class _Laid:
         rough = float((weights * np.maximum(likeness[seen], 0)).sum() / weights.sum())
         if rough < HOPELESS:
             return rough, change
-        left = mean(_left_over(self.first, self.second, some))[seen]
+        # Colours can be taken away and not given back: from the one that has more of them, whichever it is.
+        fuller = _vividness(self.first[:, *some]) >= _vividness(self.second[:, *some])
+        pair = (self.first, self.second) if fuller else (self.second, self.first)
+        left = mean(_left_over(*pair, some))[seen]
         values = np.maximum(likeness[seen], 0) * np.clip((FOREIGN - left) / (FOREIGN - ALIKE), 0, 1)
         return float((weights * values).sum() / weights.sum()), change
 
@@ -298,6 +304,11 @@ def _change(a: np.ndarray, b: np.ndarray) -> tuple[float, np.ndarray, float]:
         found.append((float(np.abs(mixed * gains + shift - b).mean()), saturation, gains, shift))
     _, saturation, gains, shift = min(found, key=lambda one: one[0])
     return saturation, gains, shift
+
+
+def _vividness(colours: np.ndarray) -> float:
+    """How far colours (3, n) are from their grey on the average, in levels."""
+    return float(np.abs(colours - colours.mean(axis=0)).mean())
 
 
 def _saturated(colours: np.ndarray, saturation: float) -> np.ndarray:

@@ -103,12 +103,13 @@ def choose_threshold(evidence: Evidence, *, wanted: float) -> Threshold:
     right = int((above & evidence.right).sum())
     of = right + int(np.ceil(evidence.weight[above & ~evidence.right].sum()))
     low, high = interval_of_share(right, of) if of else (0.0, 1.0)
+    share = float(evidence.precision_from(np.array([line]))[0])
     return Threshold(
         wanted=wanted,
         agreement=line,
-        precision=float(evidence.precision_from(np.array([line]))[0]),
+        precision=share,
         low=low,
-        high=high,
+        high=max(high, share),  # what is wrong in part was counted as a whole
         recall=float((evidence.best >= line).mean()) if len(evidence.best) else 0.0,
         planted=len(evidence.best),
         judged=evidence.judged,

@@ -17,7 +17,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from retrieval.errors import ImageError
-from retrieval.images import DEFAULT_LIMITS, FORMATS, ImageLimits, decode, encode_jpeg, measure, thumbnail
+from retrieval.images import (
+    DEFAULT_LIMITS,
+    FORMATS,
+    ImageLimits,
+    decode,
+    encode_jpeg,
+    measure,
+    metadata_bytes,
+    thumbnail,
+)
 from tests.retrieval.pictures import (
     STORED,
     chunk,
@@ -294,6 +303,45 @@ def test_pixels_written_as_a_jpeg_come_back() -> None:
     assert len(encode_jpeg(gradient(), quality=20)) < len(encode_jpeg(gradient()))
     view = gradient()[::2, ::-1]
     assert distance(decode(encode_jpeg(view, quality=95)).pixels, view) <= 3
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "AVIF"])
+def test_metadata_is_counted(name: str) -> None:
+    assert metadata_bytes(encoded(gradient(), name)) == 0
+    block = exif(1)
+    for words in ("", "all of these rights are reserved " * 30):
+        block[0x8298] = words
+        counted = metadata_bytes(encoded(gradient(), name, exif=block))
+        # With or without the six bytes in front of it; for AVIF Pillow takes the orientation out.
+        assert len(block.tobytes()) - 24 <= counted <= len(block.tobytes())
+
+
+@pytest.mark.parametrize("name", ["JPEG", "WEBP", "PNG"])
+def test_the_metadata_of_editors_counts_and_its_profile_and_pixels_do_not(name: str) -> None:
+    packet = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>" * 5
+    if name == "PNG":
+        data = encoded(gradient(), name)
+        text = chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + packet)
+        data = data[:33] + text + data[33:]
+    else:
+        data = encoded(gradient(), name, xmp=packet)
+    assert metadata_bytes(data) == len(packet)
+    assert metadata_bytes(encoded(gradient(), name, icc_profile=swapped_profile())) == 0
+    assert metadata_bytes(encoded(gradient(300, 200), name)) == 0
+
+
+def test_comments_count_as_metadata() -> None:
+    assert metadata_bytes(encoded(gradient(), "JPEG", comment=b"bought in Vienna")) == 16
+    assert metadata_bytes(encoded(gradient(), "GIF", comment=b"bought in Vienna")) == 16
+
+
+def test_where_no_picture_is_there_is_no_metadata() -> None:
+    for data in (b"", b"no picture", huge_png(), valid("JPEG")[:20]):
+        with pytest.raises(ImageError) as by_measuring:
+            measure(data)
+        with pytest.raises(ImageError) as counted:
+            metadata_bytes(data)
+        assert str(counted.value) == str(by_measuring.value)
 
 
 def test_threads_do_not_disturb_each_other() -> None:
