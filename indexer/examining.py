@@ -115,7 +115,9 @@ def remember_run(folder: Path, *, row: int, version: int, agreement: float) -> N
 def last_run(folder: Path) -> dict[str, Any] | None:
     """What ``remember_run`` wrote; None where there was no run, or its file is damaged."""
     with contextlib.suppress(DamagedError):
-        return read_json(folder / _RUN)
+        found = read_json(folder / _RUN)
+        if {"row", "version", "agreement"} <= found.keys():
+            return found
     return None
 
 

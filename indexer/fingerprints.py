@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from indexer.files import atomic_write
+from retrieval.errors import DamagedError, ImageError
 from retrieval.images import decode, encode_jpeg
 from retrieval.local_features import LocalFeatures
 
@@ -157,12 +158,22 @@ class Fingerprints:
         return {name: table.column(name)[at].as_py() for name in names}
 
     def features(self, sha256: bytes) -> LocalFeatures | None:
-        """The local features of a picture; None where it was not looked at or could not be read."""
+        """The local features of a picture; None where it was not looked at or could not be read.
+
+        Raises:
+            DamagedError: the block is not what was written.
+        """
         return self._unpacked(sha256) if sha256 in self._place else None
 
     def _unpack(self, sha256: bytes) -> LocalFeatures | None:
         row = self.row(sha256, ["reason", "zoom", "points", "descriptors", "picture"])
-        return unpack(row) if row["reason"] is None else None
+        try:
+            return unpack(row) if row["reason"] is None else None
+        except (ImageError, ValueError) as error:
+            block = self._blocks[self._place[sha256][0]][0]
+            raise DamagedError(
+                f"{self._folder / block}{_SUFFIX} is damaged; remove it, and the next run looks at its pictures again"
+            ) from error
 
     def _take(self, path: Path) -> None:
         with pa.memory_map(str(path)) as file:

@@ -162,8 +162,8 @@ def evidence_of(planted: pa.Table, judged: Iterable[tuple[float, bool]] = ()) ->
     agreement = np.array([row["agreement"] for row in compared], np.float64)
     beside = np.array([row["original_agreement"] for row in compared], np.float64)
     right = beside == 1.0
-    # The same picture beside the same original counts once, however many copies of the original were planted.
-    first = {(row["original"], row["other"]): at for at, row in reversed(list(enumerate(compared)))}
+    # Two pictures of the catalogue count once, however many copies were planted of either.
+    first = {frozenset((row["original"], row["other"])): at for at, row in reversed(list(enumerate(compared)))}
     own = beside[[at for at in first.values() if not right[at]]]
     weight = np.where(right, 1.0, wrong_share(own, twins, beside))
     best = [0.0]  # of each planted copy, whose rows follow the one that stands for it
@@ -197,7 +197,8 @@ def wrong_share(own: np.ndarray, twins: np.ndarray, asked: np.ndarray) -> np.nda
     edges = np.arange(FLOOR, CERTAIN + BIN / 2, BIN)
     expected = np.histogram(twins, edges)[0] * (own >= CERTAIN).sum() / max(1, int((twins >= CERTAIN).sum()))
     there = np.histogram(own, edges)[0]
-    share = 1.0 - np.minimum(1.0, expected / np.maximum(there, 1))
+    # One more in each: in a small catalogue the only copy would else count as wrong, and draw the line above itself.
+    share = 1.0 - np.minimum(1.0, (expected + 1) / np.maximum(there, 1))
     place = np.clip(np.searchsorted(edges, asked, side="right") - 1, 0, len(share) - 1)
     return np.asarray(np.where(asked >= CERTAIN, 0.0, np.where(asked < FLOOR, 1.0, share[place])))
 

@@ -163,7 +163,7 @@ def test_beyond_the_limits_the_rest_is_counted(whole: Catalogue, monkeypatch: py
     assert page.count("<article") == 3
     for said in ("2 more groups not", "2 more copies of it not", "1 more pair not", "2 more not listed"):
         assert said in page
-    assert page.count("<code>--csv</code>") == 4
+    assert page.count("<code>groups.csv</code> and <code>pairs.csv</code> beside this page have all") == 4
 
 
 def test_each_picture_is_read_once(whole: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,24 +39,27 @@ def test_where_pairs_agree_as_planted_copies_do_nothing_is_wrong(values: list[fl
     assert wrong_share(own, planted, own) == pytest.approx(0.0)
 
 
-@given(agreements, agreements)
-def test_where_no_copy_is_certain_everything_else_is_wrong(own: np.ndarray, planted: np.ndarray) -> None:
-    own = own[own < CERTAIN]
-    asked = np.concatenate([own[own >= FLOOR], [0.89]])
-    counted = np.append(own, 0.89)
-    assert (wrong_share(counted, planted, asked) == 1.0).all()
+@given(agreements, agreements, st.integers(2, 200))
+def test_where_no_copy_is_certain_all_but_one_are_wrong(own: np.ndarray, planted: np.ndarray, times: int) -> None:
+    own = own[own < 0.8]
+    counted = np.append(own, np.full(times, 0.85))
+    assert wrong_share(counted, planted, np.array([0.85])) == pytest.approx(1 - 1 / times)
+
+
+def test_a_single_pair_of_a_small_catalogue_is_given_the_benefit_of_the_doubt() -> None:
+    assert wrong_share(np.array([0.74]), np.array([0.95, 0.7]), np.array([0.74])) == 0.0
 
 
 def test_what_is_there_beyond_what_is_expected_is_wrong() -> None:
     planted = np.array([0.95] * 10 + [0.75] * 5)
-    own = np.array([0.95] * 4 + [0.75] * 8)  # two of 0.75 are to be expected
-    np.testing.assert_allclose(wrong_share(own, planted, np.array([0.72, 0.75, 0.79, 0.95])), [0.75, 0.75, 0.75, 0])
+    own = np.array([0.95] * 4 + [0.75] * 8)  # two of 0.75 are to be expected, and one more is borne
+    np.testing.assert_allclose(wrong_share(own, planted, np.array([0.72, 0.75, 0.79, 0.95])), [0.625, 0.625, 0.625, 0])
 
 
 def row(original: int, other: int | None, agreement: float, beside: float) -> dict[str, Any]:
     key = None if other is None else bytes((other,)) * 32
     return {
-        **{"original": bytes((original,)) * 32, "edit": "crop", "strength": 1},
+        **{"original": bytes((original,)) * 32, "edit": "crop", "strength": 1, "twin": False},
         **{"other": key, "agreement": agreement, "original_agreement": beside},
     }
 
@@ -75,8 +78,23 @@ def test_evidence_of_planted_copies() -> None:
     np.testing.assert_allclose(evidence.best, [0.97, 0.0, 0.95])
     assert evidence.agreement.tolist() == [0.97, 0.6, 0.2, 0.9, 0.88, 0.95]
     assert evidence.right.tolist() == [True, False, False, True, False, True]
-    assert evidence.weight.tolist() == [1, 1, 1, 1, 0, 1]
-    assert (evidence.judged, evidence.ambiguous) == (0, 1)
+    assert evidence.weight.tolist() == [1, 0, 1, 1, 0, 1]
+    assert (evidence.judged, evidence.ambiguous) == (0, 2)
+
+
+def test_two_pictures_count_once_however_many_copies_of_either_were_planted() -> None:
+    beside = [row(1, 2, 0.7, 0.75), row(1, 2, 0.7, 0.75), row(2, 1, 0.7, 0.75)]
+    assert evidence_of(table(*(row(1, None, 0, 0), *beside))).weight.tolist() == [0, 0, 0]
+    another = row(3, 4, 0.7, 0.75)
+    assert evidence_of(table(*(row(1, None, 0, 0), *beside, another))).weight.tolist() == [0.5, 0.5, 0.5, 0.5]
+
+
+def test_copies_of_one_picture_say_how_real_ones_agree_and_nothing_else() -> None:
+    twins = [row(1, 9, agreement, 0.0) | {"twin": True} for agreement in (0.95, 0.75, 0.75)]
+    own = [row(number, 100 + number, 0.7, beside) for number, beside in enumerate((0.95, 0.95, 0.75, 0.75, 0.75))]
+    evidence = evidence_of(table(row(1, None, 0, 0), *twins, *own))
+    assert len(evidence.agreement) == len(own) and len(evidence.best) == 1
+    assert evidence.weight.tolist() == [0, 0, 0, 0, 0]  # four were to be expected
 
 
 def test_evidence_of_judged_pairs() -> None:
