@@ -30,7 +30,7 @@ from indexer.embeds import Embeds
 from indexer.files import read_json, sweep, write_json
 from indexer.index import VectorIndex
 from indexer.items import VersionedTable, numbered
-from indexer.place import ABOUT_FILE, check_place, held, lay_out, lock_of, looking
+from indexer.place import ABOUT_FILE, LOCK, check_place, held, lay_out, lock_of, looking
 from indexer.vectors import VectorCache
 from retrieval.errors import CatalogueError, DamagedError, InputError, NotFoundError
 from retrieval.runtimes import resolve
@@ -281,7 +281,7 @@ class Catalogue:
             with self._guard:
                 self._writer = threading.get_ident()
             try:
-                sweep(self.path)
+                sweep(self.path, lock=LOCK)  # copies are looked for under a lock of their own
                 self.refresh()
                 # Refused inputs have versions of their own, which move without the items.
                 self.rejected = VersionedTable.open(self.path / "rejected")

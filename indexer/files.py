@@ -120,13 +120,20 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sweep(folder: Path) -> int:
-    """Remove temporary files that killed writers left below ``folder``; call it only under the catalogue's lock.
+def sweep(folder: Path, *, lock: str | None = None) -> int:
+    """Remove temporary files that killed writers left below ``folder``; call it only under the folder's lock.
+
+    Args:
+        folder: of ours.
+        lock: name of a lock file; a folder below that has one of its own is left to whoever holds it. None: none is.
 
     Returns:
         How many were removed.
     """
-    stale = [path for path in folder.rglob(f"{TEMPORARY_PREFIX}*") if path.is_file()]
+    stale = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if lock is None or not Path(place, name, lock).exists()]
+        stale += [Path(place, name) for name in names if name.startswith(TEMPORARY_PREFIX)]
     for path in stale:
         path.unlink(missing_ok=True)
     return len(stale)

@@ -58,6 +58,17 @@ def test_sweep_removes_what_killed_writers_left_and_nothing_else(tmp_path: Path)
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["kept"]
 
 
+def test_sweep_leaves_a_folder_with_a_lock_of_its_own_to_who_holds_it(tmp_path: Path) -> None:
+    for name in ("deep", "locked"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{files.TEMPORARY_PREFIX}abc").write_bytes(b"half")
+    for place in (tmp_path, tmp_path / "locked"):
+        (place / ".lock").touch()
+    assert files.sweep(tmp_path, lock=".lock") == 1
+    assert [path.parent.name for path in tmp_path.rglob(f"{files.TEMPORARY_PREFIX}*")] == ["locked"]
+    assert files.sweep(tmp_path / "locked") == 1
+
+
 def test_json_goes_there_and_back_and_equal_values_are_equal_bytes(tmp_path: Path) -> None:
     files.write_json(tmp_path / "a", {"b": 1, "a": "साड़ी"})
     files.write_json(tmp_path / "b", {"a": "साड़ी", "b": 1})
