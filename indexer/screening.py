@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -13,11 +13,12 @@ import pyarrow as pa
 
 from indexer.candidates import NEAREST, Finder, Seen, look, with_candidates
 from indexer.catalogue import Catalogue
+from indexer.comparing import Pair, compare
 from indexer.copy_tables import SAME_BYTES, SAME_PIXELS
 from indexer.decoding import Outcome
 from indexer.examining import Bars, check_effort, folder_of, last_run, locked, look_through
 from indexer.fingerprints import Fingerprints
-from retrieval.copies import how_made, overlay
+from retrieval.copies import Overlay, how_made
 from retrieval.local_features import opencv
 from retrieval.machine import cores
 from retrieval.sources import ImageSource
@@ -42,7 +43,9 @@ class Copy:
 
 
 class Screen:
-    """Tells copies among incoming pictures; a context manager, within the catalogue's ``writing``.
+    """Tells copies among incoming pictures; a context manager, entered before the pictures are indexed.
+
+    Within it nobody else looks for duplicates of the catalogue: BusyError where somebody does.
 
     Args:
         catalogue: that they come into.
@@ -96,7 +99,8 @@ class Screen:
             are in the catalogue already are left out.
 
         Raises:
-            BusyError: another process looks for duplicates here.
+            CatalogueError: the disk is full or cannot be written.
+            DamagedError: a block of what was looked at is not what was written.
         """
         fingerprints = self._looked_at()
         items = self._catalogue.items(["id", "sha256"])
@@ -107,15 +111,19 @@ class Screen:
         fresh = [one for one in outcomes if one.reason is None and ids[one.position] not in there]
         others = {one.sha256: one for one in reversed(fresh) if one.sha256 not in owner}
         likely = self._likely(source, uris, list(others.values())[::-1], fingerprints)
-        pixels = {fingerprints.row(key, ["pixels"])["pixels"]: id for key, id in owner.items() if key in fingerprints}
+        known = fingerprints.columns(["sha256", "pixels"])
+        pixels_of = dict(zip(known.column(0).to_pylist(), known.column(1).to_pylist(), strict=True))
+        pixels = {pixels_of[key]: id for key, id in owner.items() if key in pixels_of}
+        pixels.pop(None, None)  # of what could not be looked at
+        laid = self._laid(others, likely, {key for key in likely if pixels_of[key] in pixels}, owner, fingerprints)
         found: dict[int, Copy] = {}
         for one in fresh:
             copy = Copy(owner[one.sha256], SAME_BYTES) if one.sha256 in owner else None
-            own = None if copy is not None else fingerprints.row(one.sha256, ["pixels"])["pixels"]
+            own = None if copy is not None else pixels_of[one.sha256]
             if own is not None and own in pixels:
                 copy = Copy(pixels[own], SAME_PIXELS)
             if copy is None:
-                copy = self._edited(one, [key for key in likely[one.sha256] if key in owner], owner, fingerprints)
+                copy = self._edited(one.sha256, likely[one.sha256], laid, owner, fingerprints)
             if copy is not None:
                 found[one.position] = copy
                 continue
@@ -161,19 +169,45 @@ class Screen:
             one.sha256: [*of_one, *of_others] for one, of_one, of_others in zip(seen, candidates, beside, strict=True)
         }
 
+    def _laid(
+        self,
+        others: Mapping[bytes, Outcome],
+        likely: Mapping[bytes, Sequence[bytes]],
+        told: Collection[bytes],
+        owner: Mapping[bytes, str],
+        fingerprints: Fingerprints,
+    ) -> dict[Pair, Overlay]:
+        """Lay incoming pictures over what each may be a copy of, items and what comes before it, on all cores.
+
+        Returns:
+            (the other, the incoming) → what came of it, of those that are copies.
+        """
+        pairs = [
+            (key, sha256)
+            for sha256, several in likely.items()
+            if sha256 not in told
+            for key in dict.fromkeys(several)
+            if key in owner or (key in others and others[key].position < others[sha256].position)
+        ]
+        compared = compare(pairs, fingerprints, pool=self._pool)
+        return {pair: over for pair, over in compared if over is not None and over.agreement >= self._line}
+
     def _edited(
-        self, one: Outcome, likely: Sequence[bytes], owner: Mapping[bytes, str], fingerprints: Fingerprints
+        self,
+        sha256: bytes,
+        likely: Sequence[bytes],
+        laid: Mapping[Pair, Overlay],
+        owner: Mapping[bytes, str],
+        fingerprints: Fingerprints,
     ) -> Copy | None:
         """What an incoming picture was made from, if from any of those that are likely."""
-        features = fingerprints.features(one.sha256)
-        best: tuple[float, Copy] | None = None
-        for key in dict.fromkeys(likely):
-            other = fingerprints.features(key)
-            laid = None if features is None or other is None else overlay(other, features)
-            if laid is not None and laid.agreement >= self._line and (best is None or laid.agreement > best[0]):
-                size = other.picture.shape if other is not None else (0, 0)
-                best = laid.agreement, Copy(owner[key], how_made(laid, (size[1], size[0])))
-        return None if best is None else best[1]
+        fit = [key for key in dict.fromkeys(likely) if key in owner and (key, sha256) in laid]
+        best = max(fit, key=lambda key: laid[key, sha256].agreement, default=None)
+        other = None if best is None else fingerprints.features(best)
+        if best is None or other is None:
+            return None
+        high, wide = other.picture.shape[:2]
+        return Copy(owner[best], how_made(laid[best, sha256], (wide, high)))
 
 
 def _beside(seen: Sequence[Seen], stored: np.ndarray) -> list[list[bytes]]:
