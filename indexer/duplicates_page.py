@@ -36,6 +36,7 @@ MOST_BYTES: Final = 9_000_000
 _SAME_BYTES, _SAME_PIXELS, _COPY, _LOOKALIKE = KINDS
 _UNITS: Final = 1000  # of a drawing, along the longer side of its picture
 _REST: Final = "<code>groups.csv</code> and <code>pairs.csv</code> beside this page have all"
+_REASONS: Final = "<code>duplicates.json</code> beside this page has all"
 _OWN: Final = """
 :root { --of-kept: #35e6c4; --of-copy: #ffb52e; }
 .group { padding: 14px 0 20px; border-top: 1px solid var(--line); }
@@ -122,9 +123,19 @@ def _parts(found: Found, groups: list[_Group], album: Album) -> list[Part]:
         if some or (place == "across" and found.between) or (place == "copies" and not groups):
             drawn = some[:left]
             left -= len(drawn)
-            draw = partial(_drawn, drawn, len(some), said, album)
+            besides = _apart(found) if place == "across" else 0
+            draw = partial(_drawn, drawn, len(some), said, album, besides)
             parts.append((place, f"{heading}: {count(len(some), 'group')}", draw))
     return parts
+
+
+def _apart(found: Found) -> int:
+    """Pairs of copies whose pictures are in no group together: each is a copy of the other, not of what is kept."""
+    group = dict(zip(found.groups.column("id").to_pylist(), found.groups.column("group").to_pylist(), strict=True))
+    columns = (found.pairs.column(name).to_pylist() for name in ("a", "b", "kind"))
+    return sum(
+        kind != _LOOKALIKE and (a not in group or group[a] != group.get(b)) for a, b, kind in zip(*columns, strict=True)
+    )
 
 
 def _head(name: str, found: Found, groups: list[_Group], lookalikes: int) -> str:
@@ -148,8 +159,9 @@ def _head(name: str, found: Found, groups: list[_Group], lookalikes: int) -> str
     )
     return (
         f'<header><p class="brand">lookalike <span>duplicates</span></p><h1>Duplicates in {data(name)}</h1>'
-        f'<p class="protocol">{count(found.examined, "item")} examined at version {found.version}, effort '
-        f'{data(found.effort)}{since}.</p><dl class="leading">{cells}</dl>'
+        f'<p class="protocol">{count(found.examined, "picture")} of different bytes examined at version '
+        f"{found.version}, effort {data(found.effort)}"
+        f'{since}.</p><dl class="leading">{cells}</dl>'
         f'<p class="threshold">{_threshold(found.threshold, _COPY in kinds)}</p></header>'
     )
 
@@ -185,9 +197,15 @@ def _threshold(given: Threshold | None, copies: bool) -> str:
     )
 
 
-def _drawn(groups: list[_Group], of: int, said: str, album: Album) -> str:
+def _drawn(groups: list[_Group], of: int, said: str, album: Album, besides: int) -> str:
+    apart = (
+        f'<p class="note">{count(besides, "pair")} of copies besides, of pictures that are in no group together; '
+        "<code>pairs.csv</code> beside this page has all.</p>"
+        if besides
+        else ""
+    )
     if not of:
-        return '<p class="none">None was found.</p>'
+        return apart or '<p class="none">None was found.</p>'
     rest = (
         f'<p class="note">{count(of - len(groups), "more group")} not drawn; {_REST}.</p>' if of > len(groups) else ""
     )
@@ -195,7 +213,7 @@ def _drawn(groups: list[_Group], of: int, said: str, album: Album) -> str:
         f'<p class="key">Outlined: what the other one shows, <span>{_swatch("of-kept")}in the kept one</span> '
         f"<span>{_swatch('of-copy')}in the copy</span></p>"
     )
-    return f"<p>{said}</p>{key}{''.join(_group(group, album) for group in groups)}{rest}"
+    return f"<p>{said}</p>{key}{''.join(_group(group, album) for group in groups)}{rest}{apart}"
 
 
 def _swatch(kind: str) -> str:
@@ -292,8 +310,8 @@ def _lookalikes(catalogue: Catalogue, pairs: pa.Table, album: Album) -> str:
     rest = f'<p class="note">{count(more, "more pair")} not drawn; {_REST}.</p>' if more else ""
     return (
         "<p>These are <strong>not copies</strong>: each is another photograph of the same thing, or of one that looks "
-        "just like it. Most similar first, by the cosine of their embeddings; in no group, and not to be removed as "
-        f'copies.</p><ol class="pairs">{drawn}</ol>{rest}'
+        "just like it. Most similar first, by the cosine of their embeddings; not to be removed as copies of each "
+        f'other.</p><ol class="pairs">{drawn}</ol>{rest}'
     )
 
 
@@ -325,5 +343,5 @@ def _unreadable(table: pa.Table) -> str:
     rows = table.slice(0, MOST_UNREADABLE).to_pylist()
     told = "".join(f"<li>{data(row['id'])}: {data(row['reason'])}</li>" for row in rows)
     more = table.num_rows - len(rows)
-    rest = f'<p class="note">{more:,} more not listed; {_REST}.</p>' if more else ""
+    rest = f'<p class="note">{more:,} more not listed; {_REASONS}.</p>' if more else ""
     return f'<p>Nothing can be said of these.</p><ul class="plain">{told}</ul>{rest}'

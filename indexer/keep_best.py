@@ -93,7 +93,7 @@ def best_first(candidates: Sequence[Candidate], policy: Sequence[str] = DEFAULT_
 
 
 def why_kept(kept: Candidate, others: Sequence[Candidate], policy: Sequence[str] = DEFAULT_POLICY) -> str:
-    """Say what the kept one has that every other one lacks: by the first rule that tells it from any of them."""
+    """Say what the kept one has that another one lacks: by the first rule that tells it from any of the others."""
     for name in policy:
         key, say = _rule(name)
         if any(key(other) != key(kept) for other in others):

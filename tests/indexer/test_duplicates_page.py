@@ -15,7 +15,7 @@ import pytest
 
 from indexer import duplicates_page as room
 from indexer.catalogue import Catalogue
-from indexer.duplicates import PAIRS_SCHEMA
+from indexer.duplicates import GROUPS_SCHEMA, PAIRS_SCHEMA
 from indexer.duplicates_page import duplicates_page
 from indexer.search import thumbnail
 from tests.indexer.found import (
@@ -98,7 +98,8 @@ def test_a_transform_that_is_none_outlines_nothing(whole: Catalogue) -> None:
 def test_the_head_counts_and_says_how_far_it_can_be_trusted(whole: Catalogue) -> None:
     head = duplicates_page(whole, planted(whole)).partition("</header>")[0]
     words = " ".join(re.sub(r"<[^>]*>", " ", head.partition("<header>")[2]).split())
-    assert f"15 items examined at version {whole.version}, effort usual ; between train and test ." in words
+    examined = f"15 pictures of different bytes examined at version {whole.version}"
+    assert f"{examined}, effort usual ; between train and test ." in words
     assert "groups of one photograph 5 labels differ in 1 copies 7" in words
     assert "1 of the same bytes, 1 of the same pixels, 5 edited or saved anew" in words
     assert "pairs of lookalikes 2" in words and "unreadable 1" in words
@@ -128,6 +129,19 @@ def test_without_a_threshold_nothing_is_promised(whole: Catalogue) -> None:
     assert "How sure these are is not known" in page and "since version 4" in page
     assert 'id="across"' not in page
     assert "only the same bytes" in duplicates_page(whole, nothing(whole, threshold=None))
+
+
+def test_copies_across_splits_that_are_in_no_group_together_are_counted(whole: Catalogue) -> None:
+    rows = [member(1, "1/photo.png", None), member(1, "1/again.png", "same bytes")]
+    pairs = [("0/cut.png", "0/mirrored.png", "copy"), ("1/photo.png", "1/again.png", "same bytes")]
+    pairs += [("1/photo.png", "0/cut.png", "copy"), ("5/photo.png", "6/photo.png", "lookalike")]
+    table = pa.Table.from_pylist([{"a": a, "b": b, "kind": kind, "how": ""} for a, b, kind in pairs], PAIRS_SCHEMA)
+    across = ("train", "test")
+    for groups in (GROUPS_SCHEMA.empty_table(), groups_table(rows)):
+        page = duplicates_page(whole, nothing(whole, between=across, groups=groups, pairs=table))
+        part = page.partition('<section id="across"')[2].partition("</section>")[0]
+        assert f"{2 if groups.num_rows else 3} pairs of copies besides" in part and "None was found" not in part
+    assert "besides" not in duplicates_page(whole, nothing(whole, groups=groups_table(rows), pairs=table))
 
 
 def test_that_nothing_was_found_is_said(whole: Catalogue) -> None:
@@ -163,7 +177,8 @@ def test_beyond_the_limits_the_rest_is_counted(whole: Catalogue, monkeypatch: py
     assert page.count("<article") == 3
     for said in ("2 more groups not", "2 more copies of it not", "1 more pair not", "2 more not listed"):
         assert said in page
-    assert page.count("<code>groups.csv</code> and <code>pairs.csv</code> beside this page have all") == 4
+    assert page.count("<code>groups.csv</code> and <code>pairs.csv</code> beside this page have all") == 3
+    assert page.count("<code>duplicates.json</code> beside this page has all") == 1
 
 
 def test_each_picture_is_read_once(whole: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
