@@ -172,6 +172,8 @@ def outstanding(fingerprints: Fingerprints, compared: Compared) -> Iterator[tupl
 
     A pair with a picture that could not be looked at first belongs to the block in which it could.
     """
+    if all(map(compared.has, fingerprints.blocks)):
+        return
     seen: set[bytes] = set()  # of a pair 16 bytes of both together
     later: dict[int, list[Pair]] = defaultdict(list)
     for number, name in enumerate(fingerprints.blocks):

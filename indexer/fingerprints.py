@@ -93,6 +93,7 @@ class Fingerprints:
     def __init__(self, folder: Path, *, held: int = 1024) -> None:
         self._folder = folder
         self._blocks: list[tuple[str, pa.Table]] = []
+        self._number: dict[str, int] = {}
         self._place: dict[bytes, tuple[int, int]] = {}
         self._unpacked = lru_cache(maxsize=held)(self._unpack)
         self.late: dict[bytes, int] = {}
@@ -128,7 +129,7 @@ class Fingerprints:
 
     def block(self, name: str) -> pa.Table:
         """One block."""
-        return dict(self._blocks)[name]
+        return self._blocks[self._number[name]][1]
 
     def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write a block, whole or not at all; nothing where there are no rows.
@@ -192,4 +193,5 @@ class Fingerprints:
                 self.late[sha256] = len(self._blocks)
                 self._unpacked.cache_clear()
             self._place[sha256] = len(self._blocks), at
+        self._number[path.stem] = len(self._blocks)
         self._blocks.append((path.stem, table))
