@@ -61,15 +61,23 @@ def gather(
             copies[places[0], other] = SAME_PIXELS, Overlay.same(), 1.0
 
     def take_in() -> None:
+        unsure: list[tuple[tuple[int, int], Overlay]] = []
         for pair, over in list(known.items()):
             if pair[0] not in of_sha256 or pair[1] not in of_sha256:
                 continue
             place = of_sha256[pair[0]], of_sha256[pair[1]]
             if place in copies or place[::-1] in copies:
                 continue
-            if judged.get(pair, over.agreement >= threshold.agreement):
-                sure = 1.0 if pair in judged else float(evidence.precision_from(np.array([over.agreement]))[0])
-                copies[place] = COPY, over, sure
+            if nodes[place[0]].facts["pixels"] == nodes[place[1]].facts["pixels"]:
+                copies[place] = SAME_PIXELS, Overlay.same(), 1.0
+            elif judged.get(pair, over.agreement >= threshold.agreement):
+                copies[place] = COPY, over, 1.0
+                if pair not in judged:
+                    unsure.append((place, over))
+        # All at once: the evidence is sorted for every question.
+        sure = evidence.precision_from(np.array([over.agreement for _, over in unsure], np.float64))
+        for (place, over), share in zip(unsure, sure.tolist(), strict=True):
+            copies[place] = COPY, over, share
 
     take_in()
     nodes, candidates = _ordered(items, nodes, copies, policy)
@@ -197,7 +205,8 @@ def _lookalikes(
         if pair[0] not in of_sha256 or pair[1] not in of_sha256:
             return None
         place = of_sha256[pair[0]], of_sha256[pair[1]]
-        return None if place in copies or place[::-1] in copies else place
+        one, other = (nodes[at].facts["pixels"] for at in place)
+        return None if place in copies or place[::-1] in copies or one == other else place
 
     for pair, over in known.items():
         if (place := free(pair)) is not None and over.matches >= DETAILS:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice, product
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from indexer.vectors import VectorCache
 from retrieval.copies import Overlay, how_made
@@ -19,6 +21,9 @@ COPY: Final = "copy"
 LOOKALIKE: Final = "lookalike"
 KINDS: Final = (SAME_BYTES, SAME_PIXELS, COPY, LOOKALIKE)
 """Surest first. A lookalike is another photograph, of the same thing or scene; the others are one photograph."""
+
+AT_ONCE: Final = 4096
+"""Pairs that are written into a table together."""
 
 PAIRS_SCHEMA: Final = pa.schema(
     [
@@ -97,6 +102,7 @@ class Gathered:
         why: of a node that is kept, why.
         unread: id and reason of items that could not be read.
         after: only items of a higher row count as new; None: all of them.
+        late: rows of items that count as new besides.
         parts: the two splits that are wanted; None: all.
     """
 
@@ -108,15 +114,16 @@ class Gathered:
     why: Mapping[int, str]
     unread: Sequence[tuple[str, str]]
     after: int | None = None
+    late: frozenset[int] = frozenset()
     parts: tuple[str, str] | None = None
 
     def across(self, one: str, other: str) -> Gathered:
         """Only what stands in both of two splits."""
         return replace(self, parts=(one, other))
 
-    def since(self, row: int) -> Gathered:
-        """Only what has an item of a higher row."""
-        return replace(self, after=row)
+    def since(self, row: int, late: Collection[int] = ()) -> Gathered:
+        """Only what has an item of a higher row, or one of the rows that could not be read then."""
+        return replace(self, after=row, late=frozenset(late))
 
     def unreadable(self) -> pa.Table:
         """Columns id and reason."""
@@ -128,33 +135,53 @@ class Gathered:
         return self._pairs(vectors), self._groups()
 
     def _wanted(self, places: Sequence[int]) -> bool:
-        rows = self.items.column("row")
-        if self.after is not None and all(rows[place].as_py() <= self.after for place in places):
+        if self.after is not None and not any(map(self._is_new, places)):
             return False
         return self.parts is None or set(self.parts) <= {self.split[place] for place in places}
 
+    def _is_new(self, place: int) -> bool:
+        row = self.items.column("row")[place].as_py()
+        return self.after is None or row > self.after or row in self.late
+
     def _pairs(self, vectors: VectorCache) -> pa.Table:
-        ids = self.items.column("id")
-        rows: list[dict[str, Any]] = []
-        keys: list[tuple[bytes, bytes]] = []
-        for node in self.nodes:
+        blocks = [PAIRS_SCHEMA.empty_table()]
+        of_pair: list[np.ndarray] = []  # places of the two nodes
+        found = self._found()
+        while some := list(islice(found, AT_ONCE)):  # a row in Python is some ten times as large as in the table
+            blocks.append(pa.Table.from_pylist([row for _, row in some], schema=PAIRS_SCHEMA))
+            of_pair.append(np.array([places for places, _ in some], np.int64))
+        table = pa.concat_tables(blocks)
+        if table.num_rows == 0:
+            return table
+        similarity = _cosines(vectors, [node.sha256 for node in self.nodes], np.concatenate(of_pair))
+        at = table.column_names.index("similarity")
+        return _surest_first(table.set_column(at, PAIRS_SCHEMA.field("similarity"), similarity))
+
+    def _found(self) -> Iterator[tuple[tuple[int, int], dict[str, Any]]]:
+        """The two nodes of each pair that is wanted, and its row without the similarity."""
+        ids = self.items.column("id").to_pylist()
+        for at, node in enumerate(self.nodes):
             for first, other in self._equal(node):
-                rows.append(_row(ids[first].as_py(), ids[other].as_py(), SAME_BYTES, None, 1.0, (0, 0)))
-                keys.append((node.sha256, node.sha256))
+                yield (at, at), _row(ids[first], ids[other], SAME_BYTES, None, 1.0, (0, 0))
         for (one, other), (kind, over, sure) in self.pairs.items():
             a, b = self.nodes[one], self.nodes[other]
             # Of the items of either bytes the two that are wanted, if any are.
-            places = next(((x, y) for x in a.places for y in b.places if self._wanted((x, y))), None)
-            if places is None:
-                continue
-            size = a.facts["width"], a.facts["height"]
-            rows.append(_row(ids[places[0]].as_py(), ids[places[1]].as_py(), kind, over, sure, size))
-            keys.append((a.sha256, b.sha256))
-        similarity = _cosines(vectors, keys)
-        for at, row in enumerate(rows):
-            row["similarity"] = similarity[at]
-        order = sorted(range(len(rows)), key=lambda at: _surest(rows[at]))
-        return pa.Table.from_pylist([rows[at] for at in order], schema=PAIRS_SCHEMA)
+            both = product(self._telling(a.places), self._telling(b.places))
+            places = next((two for two in both if self._wanted(two)), None)
+            if places is not None:
+                size = a.facts["width"], a.facts["height"]
+                yield (one, other), _row(ids[places[0]], ids[places[1]], kind, over, sure, size)
+
+    def _telling(self, places: Sequence[int]) -> Sequence[int]:
+        """Of items of the same bytes the first of each wanted split, old and new: all that ``_wanted`` tells apart."""
+        if len(places) == 1 or (self.after is None and self.parts is None):
+            return places[:1]
+        parts = self.parts or ()
+        first: dict[tuple[str | None, bool], int] = {}
+        for place in places:
+            part = self.split[place] if self.split[place] in parts else None
+            first.setdefault((part, self._is_new(place)), place)
+        return list(first.values())
 
     def _equal(self, node: Node) -> Iterator[tuple[int, int]]:
         """Pairs of items of the same bytes: each with the one that is kept, or with the first of a wanted split."""
@@ -181,10 +208,14 @@ class Gathered:
         for best, places in groups:
             conflict = len({labels[place] for _, place in places if labels[place] is not None}) > 1
             told.append((not conflict, -len(places), places[0][1], best, places))
+        told.sort()
+        own = self.items.select(["id", "label", "uri", "source", "width", "height"])
+        of_item = iter(own.take(pa.array([at for *_, places in told for _, at in places], pa.int64())).to_pylist())
         rows = []
-        for number, (agreed, _, _, best, places) in enumerate(sorted(told), 1):
+        for number, (agreed, _, _, best, places) in enumerate(told, 1):
             for at, (node, place) in enumerate(places):
-                rows.append(self._member(best, node, place, kept=at == 0) | {"group": number, "conflict": not agreed})
+                of_group = {**next(of_item), "group": number, "conflict": not agreed}
+                rows.append(of_group | self._member(best, node, place, kept=at == 0))
         return pa.Table.from_pylist(rows, schema=GROUPS_SCHEMA)
 
     def _member(self, best: int, node: int, place: int, *, kept: bool) -> dict[str, Any]:
@@ -192,10 +223,8 @@ class Gathered:
         size = self.nodes[best].facts["width"], self.nodes[best].facts["height"]
         kind, over, sure = (SAME_BYTES, None, 1.0) if node == best else self._between(best, node)
         row = _row("", "", kind, over, sure, size)
-        own = self.items.slice(place, 1).select(["id", "label", "uri", "source", "width", "height"]).to_pylist()[0]
         of_pair = {name: None if kept else row[name] for name in ("kind", "agreement", "sure", "transform")}
         return {
-            **own,
             **of_pair,
             "keep": kept,
             "why": self.why.get(best, "") if kept else "",
@@ -228,18 +257,30 @@ def _row(a: str, b: str, kind: str, over: Overlay | None, sure: float | None, si
     }
 
 
-def _cosines(vectors: VectorCache, keys: Sequence[tuple[bytes, bytes]]) -> list[float | None]:
-    both = []
-    for side in (0, 1):
-        raw, present = vectors.read(pa.array([key[side] for key in keys], pa.binary()))
-        wide = raw.astype(np.float32)
-        both.append((wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-6), present))
-    (a, in_a), (b, in_b) = both
-    cosine = (a * b).sum(axis=1)
-    return [float(value) if there else None for value, there in zip(cosine, in_a & in_b, strict=True)]
+def _cosines(vectors: VectorCache, sha256: Sequence[bytes], pairs: np.ndarray) -> pa.Array:
+    """Cosine of each pair (m, 2) of places in ``sha256``; null where there is no vector.
+
+    Vectors are held once for a picture, however many pairs it is in.
+    """
+    used, places = np.unique(pairs, return_inverse=True)
+    raw, present = vectors.read(pa.array([sha256[at] for at in used.tolist()], pa.binary()))
+    places = places.reshape(-1, 2)
+    cosine = np.empty(len(places), np.float32)
+    for start in range(0, len(places), AT_ONCE):
+        a, b = (raw[side].astype(np.float32) for side in places[start : start + AT_ONCE].T)
+        a /= np.maximum(np.linalg.norm(a, axis=1, keepdims=True), 1e-6)
+        b /= np.maximum(np.linalg.norm(b, axis=1, keepdims=True), 1e-6)
+        cosine[start : start + AT_ONCE] = (a * b).sum(axis=1)
+    return pa.array(cosine, mask=~present[places].all(axis=1))
 
 
-def _surest(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    agreement = 1.0 if row["agreement"] is None and row["kind"] != LOOKALIKE else row["agreement"] or 0.0
-    by = row["similarity"] or 0.0
-    return KINDS.index(row["kind"]), -agreement if row["kind"] != LOOKALIKE else -by, row["a"], row["b"]
+def _surest_first(pairs: pa.Table) -> pa.Table:
+    kind = pc.index_in(pairs.column("kind"), value_set=pa.array(KINDS))
+    by = pc.if_else(
+        pc.equal(pairs.column("kind"), LOOKALIKE),
+        pc.fill_null(pc.cast(pairs.column("similarity"), pa.float64()), 0.0),
+        pc.fill_null(pairs.column("agreement"), 1.0),
+    )
+    keys = pa.table({"kind": kind, "by": by, "a": pairs.column("a"), "b": pairs.column("b")})
+    order = [("kind", "ascending"), ("by", "descending"), ("a", "ascending"), ("b", "ascending")]
+    return pairs.take(pc.sort_indices(keys, sort_keys=order)).combine_chunks()
