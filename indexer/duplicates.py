@@ -86,8 +86,8 @@ class Found:
     between: tuple[str, str] | None
     new_since: int | None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+    def facts(self) -> dict[str, Any]:
+        """Plain values for JSON of all but the pairs and groups."""
         return {
             "version": self.version,
             "effort": self.effort,
@@ -96,9 +96,11 @@ class Found:
             "between": self.between,
             "new_since": self.new_since,
             "unreadable": self.unreadable.to_pylist(),
-            "groups": self.groups.to_pylist(),
-            "pairs": self.pairs.to_pylist(),
         }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {**self.facts(), "groups": self.groups.to_pylist(), "pairs": self.pairs.to_pylist()}
 
 
 def find(
@@ -133,11 +135,13 @@ def find(
         notice: told sentences.
 
     Raises:
-        InputError: an effort, precision, rule or split that does not exist, or an empty catalogue.
+        InputError: an effort, precision, rule or split that does not exist, judgements of the same bytes that
+            contradict each other, or an empty catalogue.
         NotFoundError: there is no such column; a judged id is unknown.
         BusyError: another process looks for duplicates here.
         MissingExtraError: OpenCV is not installed.
         CatalogueError: the disk is full or cannot be written.
+        DamagedError: vectors, or a block of what was looked at, are not what was written.
     """
     check_effort(effort)
     check_policy(policy)
@@ -159,6 +163,11 @@ def find(
         asker.ask(list(said))
         evidence = evidence_of(table, [(_agreement(known.get(pair)), copy) for pair, copy in said.items()])
         threshold = choose_threshold(evidence, wanted=precision)
+        if not threshold.planted:
+            notice(
+                "no copy could be planted, since no picture that is large enough could be read again: how sure edited "
+                "copies are is not known"
+            )
         gathered = gather(
             items,
             fingerprints,
@@ -174,16 +183,24 @@ def find(
         last = last_run(folder)
         wanted = gathered.across(*between) if between is not None else gathered
         if new and last is not None:
-            wanted = wanted.since(int(last["row"]))
+            wanted = wanted.since(int(last["row"]), last.get("unread", ()))
         pairs, groups = wanted.tables(catalogue.vectors)
+        unreadable = gathered.unreadable()
         highest = int(pc.max(items.column("row")).as_py())
-        remember_run(folder, row=highest, version=catalogue.version, agreement=threshold.agreement)
+        unread = items.filter(pc.is_in(items.column("id"), value_set=unreadable.column("id").combine_chunks()))
+        remember_run(
+            folder,
+            row=highest,
+            unread=unread.column("row").to_pylist(),
+            version=catalogue.version,
+            agreement=threshold.agreement,
+        )
     return Found(
         pairs=pairs,
         groups=groups,
         threshold=threshold,
         examined=len(gathered.nodes),
-        unreadable=gathered.unreadable(),
+        unreadable=unreadable,
         version=catalogue.version,
         effort=effort,
         between=between,
@@ -250,15 +267,22 @@ def _agreement(found: Overlay | None) -> float:
 
 
 def _by_sha256(items: pa.Table, judged: Mapping[tuple[str, str], bool]) -> dict[Pair, bool]:
-    """Turn ids into the bytes that were judged; raises NotFoundError for an id that is not there."""
+    """Turn ids into the bytes that were judged; raises NotFoundError, or InputError where judgements contradict."""
     digests = dict(zip(items.column("id").to_pylist(), items.column("sha256").to_pylist(), strict=True))
-    said = {}
+    said: dict[Pair, bool] = {}
     for (a, b), copy in judged.items():
         for id in (a, b):
             if id not in digests:
-                raise NotFoundError(f"a pair was judged with the id {id!r}, which the catalogue does not have")
-        if digests[a] != digests[b]:
-            said[pair_of(digests[a], digests[b])] = copy
+                raise NotFoundError(
+                    f"a pair was judged with the id {id!r}, which the catalogue does not have; leave that judgement "
+                    "out, or index the picture again"
+                )
+        if digests[a] == digests[b]:
+            continue
+        if said.setdefault(pair_of(digests[a], digests[b]), copy) != copy:
+            raise InputError(
+                f"{a!r} and {b!r} are judged one way, and files of the same bytes the other; leave one judgement out"
+            )
     return said
 
 

@@ -221,6 +221,12 @@ def _apply(
     if decisions is None:
         assert found is not None
         decisions = decisions_of(found.groups)
+        line = found.threshold
+        if not line.reached:
+            notice(
+                f"the wanted precision of {line.wanted:g} is not reached: of what is called a copy "
+                f"{line.precision:.1%} is right by what is known; --undo takes this back"
+            )
     if decisions.num_rows == 0:
         if as_json:
             echo_json({"catalogue": str(opened.path), "done": 0})

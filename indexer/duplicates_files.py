@@ -84,9 +84,8 @@ def write_out(folder: Path, found: Found, page: str, about: Mapping[str, Any]) -
         buffer = io.BytesIO()
         pq.write_table(table, buffer)
         write_bytes(folder / name, buffer.getvalue())
-    values = {key: value for key, value in found.to_dict().items() if key not in ("groups", "pairs")}
     files = {name: sha256_of(folder / name) for name in (PAGE, GROUPS, PAIRS, *TABLES)}
-    write_json(folder / VALUES, {**values, "about": about, "files": files})
+    write_json(folder / VALUES, {**found.facts(), "about": about, "files": files})
 
 
 def decisions_of(groups: pa.Table) -> pa.Table:

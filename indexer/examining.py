@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
@@ -106,10 +106,22 @@ def compare_through(
     return compared, known
 
 
-def remember_run(folder: Path, *, row: int, version: int, agreement: float) -> None:
-    """Remember what a run came to: the highest row it has seen, the version, and from where on pairs are copies."""
+def remember_run(folder: Path, *, row: int, unread: Sequence[int], version: int, agreement: float) -> None:
+    """Remember what a run came to.
+
+    Args:
+        folder: as ``folder_of``.
+        row: the highest that it has seen.
+        unread: rows of the items that it could not look at, which are new to the run that can.
+        version: of the catalogue.
+        agreement: from where on pairs are copies.
+
+    Raises:
+        CatalogueError: the disk is full or cannot be written.
+    """
     when = datetime.now(UTC).isoformat(timespec="seconds")
-    write_json(folder / _RUN, {"row": row, "version": version, "agreement": agreement, "when": when})
+    told = {"row": row, "unread": list(unread), "version": version, "agreement": agreement, "when": when}
+    write_json(folder / _RUN, told)
 
 
 def last_run(folder: Path) -> dict[str, Any] | None:

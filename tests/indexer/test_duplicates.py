@@ -339,8 +339,15 @@ def test_what_somebody_has_judged_stands(small: Path, tmp_path: Path) -> None:
 
 
 def test_an_unknown_id_was_judged(shelf: Catalogue) -> None:
-    with pytest.raises(NotFoundError, match="the id 'nobody'"):
+    with pytest.raises(NotFoundError, match=r"the id 'nobody', .*; leave that judgement out"):
         find(shelf, judged={("0/photo.png", "nobody"): True})
+
+
+def test_judgements_of_the_same_bytes_that_contradict_each_other(small: Path, tmp_path: Path) -> None:
+    shutil.copy(small / "1/photo.png", small / "1/same.png")
+    judged = {("1/photo.png", "1/grey.jpg"): True, ("1/grey.jpg", "1/same.png"): False}
+    with pytest.raises(InputError, match="files of the same bytes the other; leave one judgement out"):
+        found_in(small, tmp_path / "catalogue", judged=judged)
 
 
 @pytest.mark.parametrize(

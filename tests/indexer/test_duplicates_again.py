@@ -158,10 +158,32 @@ def test_only_what_came_since_is_looked_at_and_given(
         assert every.new_since is None
 
 
+def test_what_could_not_be_read_is_new_to_the_run_that_can(small: Path, tmp_path: Path) -> None:
+    with indexed(small, tmp_path / "catalogue") as catalogue:
+        aside = (small / "0/cut.jpg").rename(tmp_path / "cut.jpg")
+        for _ in range(2):  # a run that cannot read it either does not forget it
+            assert find(catalogue, new=True).unreadable.column("id").to_pylist() == ["0/cut.jpg"]
+        aside.rename(small / "0/cut.jpg")
+        found = find(catalogue, new=True)
+        assert sets_of(found) == {frozenset(("0/photo.png", "0/cut.jpg", "0/mirrored.jpg"))}
+        assert all("0/cut.jpg" in pair for pair in copies_of(found))
+        assert find(catalogue, new=True).groups.num_rows == 0
+
+
 def test_new_of_what_was_never_looked_through_is_everything(small: Path, tmp_path: Path) -> None:
     found = found_in(small, tmp_path / "catalogue", new=True)
     assert sets_of(found) == SMALL
     assert found.new_since is None
+
+
+def test_where_no_copy_can_be_planted_it_says_that_nothing_is_known(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(planting, "SMALLEST", 10_000)
+    found = found_in(small, tmp_path / "catalogue", notice=said.append)
+    assert found.threshold.planted == 0
+    assert [text for text in said if "no copy could be planted" in text]
 
 
 def test_copies_are_planted_anew_when_the_catalogue_has_grown(small: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from indexer import folder_catalogue, planting
 from indexer.folder_catalogue import catalogue_of
 from indexer.opening import open_or_create
+from retrieval.threshold import Threshold, choose_threshold
 from tests.indexer.copies import EDITS, draw, jpeg, photo, save
 from tests.webui.commands import TINY, Run, as_json
 
@@ -96,6 +98,18 @@ def test_json_is_one_object(shelf: Path, run: Run) -> None:
     assert groups(across) == {frozenset(("1/photo.png", "elsewhere/cut.png"))}
     kept = as_json(run("duplicates", shelf, *ON_CPU, "--keep", "path:*cut.png, oldest", "--json"))
     assert "elsewhere/cut.png" in {row["id"] for row in kept["groups"] if row["keep"]}
+
+
+def test_before_anything_is_done_it_says_that_the_precision_is_not_reached(
+    shelf: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missed(*given: Any, **asked: Any) -> Threshold:
+        return replace(choose_threshold(*given, **asked), reached=False, precision=0.9)
+
+    monkeypatch.setattr("indexer.duplicates.choose_threshold", missed)
+    code, _, told = run("duplicates", shelf, *ON_CPU, "--apply", "forget")
+    assert code == 0, told
+    assert "the wanted precision of 0.99 is not reached: of what is called a copy 90.0% is right" in told
 
 
 def test_items_that_cannot_be_looked_at_are_counted(shelf: Path, photos: Path, run: Run) -> None:
