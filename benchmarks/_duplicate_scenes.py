@@ -101,7 +101,8 @@ def _count(nearest: Iterable[tuple[str, str, float]], kinds: dict[frozenset[str]
 def _shown(looked: Looked, folder: Path, name: str) -> list[Shown]:
     kinds = COPIES if name == "copies" else (LOOKALIKE,)
     rows = [row for row in looked.found.pairs.to_pylist() if row["kind"] in kinds]
-    rows.sort(key=lambda row: (row["agreement"] is None, row["agreement"] or 0.0), reverse=name != "copies")
+    untold = 2.0 if name == "copies" else -1.0  # last in either order
+    rows.sort(key=lambda row: untold if row["agreement"] is None else row["agreement"], reverse=name != "copies")
     shown = []
     for row in rows:
         agreement = "" if row["agreement"] is None else f"{row['agreement']:.3f} "

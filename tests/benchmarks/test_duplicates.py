@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,6 +35,7 @@ from benchmarks._duplicate_figures import (
     share,
 )
 from benchmarks._duplicate_growth import COPIES_EACH, sequence
+from benchmarks._duplicate_scenes import _shown
 from retrieval.edits import EDITS, STRENGTHS
 from retrieval.images import encode_jpeg
 
@@ -202,6 +206,18 @@ def test_near_codes_and_vectors_are_those_of_all_pairs() -> None:
     near = _near_vectors(vectors, np.arange(600))
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     assert len(near) == int((np.triu(unit @ unit.T, 1) >= 0.85).sum())
+
+
+def test_sheets_begin_with_the_least_sure_copy_and_with_the_surest_of_the_others() -> None:
+    def row(a: str, kind: str, agreement: float | None) -> dict[str, object]:
+        return {"a": a, "b": "z", "kind": kind, "agreement": agreement, "how": ""}
+
+    rows = [row("a", "same bytes", None), row("b", "copy", 0.7), row("c", "copy", 0.6)]
+    rows += [row("d", "lookalike", None), row("e", "lookalike", 0.1), row("f", "lookalike", 0.3)]
+    found = SimpleNamespace(pairs=pa.Table.from_pylist(rows))
+    looked: Any = SimpleNamespace(found=found, uri={name: name for name in "abcdefz"})
+    for name, order in (("copies", "cba"), ("lookalikes", "fed")):
+        assert "".join(one.a.name for one in _shown(looked, Path("x"), name)) == order
 
 
 def test_a_finding_survives_its_file(tmp_path: Path) -> None:
