@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,6 +57,8 @@ __all__ = [
     "find",
 ]
 
+ASKED: Final = 4096
+"""Pairs that no list of candidates had, that are kept together: what is compared again after a run was stopped."""
 GROWN: Final = 1.2
 """Times as many pictures as when copies were planted, from which on they are planted anew."""
 
@@ -221,11 +224,10 @@ class _Asker:
         fresh = sorted({pair for pair in pairs if pair not in self._known})
         if not fresh:
             return
-        rows = []
-        for pair, found in compare(fresh, self._fingerprints, pool=self._pool):
-            rows.append(as_row(pair, found))
-            self._known[pair] = found or Overlay.none()
-        self._compared.write(rows)
+        compared = compare(fresh, self._fingerprints, pool=self._pool)
+        while some := list(islice(compared, ASKED)):
+            self._compared.write([as_row(pair, found) for pair, found in some])
+            self._known.update((pair, found or Overlay.none()) for pair, found in some)
 
 
 def _planted(

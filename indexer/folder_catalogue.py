@@ -29,8 +29,8 @@ FOLDER: Final = "folder"
 
 
 def catalogue_of(folders: Sequence[Path]) -> Path:
-    """Where the catalogue of these folders is kept; it need not be there."""
-    named = "\n".join(str(folder.resolve()) for folder in folders)
+    """Where the catalogue of these folders is kept, whichever is named first; it need not be there."""
+    named = "\n".join(sorted(str(folder.resolve()) for folder in folders))
     return cache_folder() / "folders" / hashlib.sha256(named.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
@@ -69,7 +69,8 @@ def open_folders(
         raise InputError(f"{folders[0]} and {folders[1]} lie inside each other; name the outer one alone")
     path = catalogue_of(folders)
     if not update and not (path / ABOUT_FILE).exists():
-        raise NotFoundError(f"nothing is known of {folders[0]}: run lookalike duplicates {folders[0]} first")
+        named = " ".join(map(str, folders))
+        raise NotFoundError(f"nothing is known of {named}: run lookalike duplicates {named} first")
     manifests = _manifests(places) if update else []
     if update and not any(manifest.table.num_rows for manifest in manifests):
         raise InputError(f"there is no picture in {' or '.join(map(str, folders))}")

@@ -134,6 +134,10 @@ def test_what_is_no_picture_is_told(photos: Path, opened: Open) -> None:
     assert said == [f"1 inputs of {photos} are no pictures: lookalike rejected {catalogue_of([photos])}"]
 
 
+def test_of_two_folders_either_may_be_named_first(photos: Path, tmp_path: Path) -> None:
+    assert catalogue_of([photos, tmp_path]) == catalogue_of([tmp_path, photos]) != catalogue_of([tmp_path])
+
+
 def test_links_are_the_folder_that_they_lead_to(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(photos)
     assert catalogue_of([tmp_path / "link"]) == catalogue_of([photos]) != catalogue_of([photos, tmp_path])
