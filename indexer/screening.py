@@ -22,9 +22,8 @@ from retrieval.copies import Overlay, how_made
 from retrieval.local_features import opencv
 from retrieval.machine import cores
 from retrieval.sources import ImageSource
+from retrieval.threshold import CAUTIOUS
 
-CAUTIOUS: Final = 0.8
-"""Agreement from which a picture is a copy, where no run of the duplicate finder has drawn the line for a catalogue."""
 AT_ONCE: Final = 512
 """Pictures between two commits: what comes in together is compared with all the rest of it."""
 

@@ -13,6 +13,8 @@ from retrieval.uncertainty import interval_of_share
 FLOOR: Final = 0.5
 """Agreement below which nothing is called a copy, whatever was wanted: less than half of what is seen is the same."""
 
+CAUTIOUS: Final = 0.8
+"""The line where nothing is known of any pair."""
 SPARE: Final = 0.01
 """Share of the planted copies that a stricter line may lose."""
 
@@ -99,6 +101,8 @@ def choose_threshold(evidence: Evidence, *, wanted: float) -> Threshold:
         line = float(lines[good & (recall >= recall[good].max() - SPARE)].max())
     else:
         line = float(lines[np.argmax(precision)])
+    known = len(evidence.agreement) > 0
+    line = line if known else CAUTIOUS
     above = evidence.agreement >= line
     right = int((above & evidence.right).sum())
     of = right + int(np.ceil(evidence.weight[above & ~evidence.right].sum()))
@@ -114,5 +118,5 @@ def choose_threshold(evidence: Evidence, *, wanted: float) -> Threshold:
         planted=len(evidence.best),
         judged=evidence.judged,
         ambiguous=evidence.ambiguous,
-        reached=bool(good.any()),
+        reached=known and bool(good.any()),
     )
