@@ -19,9 +19,12 @@ from indexer.keep_best import Candidate, best_first, why_kept
 from retrieval.copies import Overlay, framed
 from retrieval.errors import ImageError
 from retrieval.grouping import components, group_by_best
+from retrieval.local_features import LocalFeatures
 from retrieval.sources import Root
 from retrieval.threshold import Evidence, Threshold
 
+GREY: Final = 4.0
+"""Levels between the channels of a picture below which it has no colours."""
 ALIKE: Final = 0.95
 """Cosine from which two pictures are lookalikes, whatever their details say."""
 
@@ -75,12 +78,12 @@ def gather(
                 if pair not in judged:
                     unsure.append((place, over))
         # All at once: the evidence is sorted for every question.
-        sure = evidence.precision_from(np.array([over.agreement for _, over in unsure], np.float64))
+        sure = evidence.sure(np.array([over.agreement for _, over in unsure], np.float64))
         for (place, over), share in zip(unsure, sure.tolist(), strict=True):
             copies[place] = COPY, over, share
 
     take_in()
-    nodes, candidates = _ordered(items, nodes, copies, policy)
+    nodes, candidates = _ordered(items, nodes, copies, fingerprints, policy)
     rank = np.empty(len(nodes), np.int64)
     rank[best_first([of_node[0] for of_node in candidates], policy)] = np.arange(len(nodes))
     # Everything of a component is compared with its best, since no list of candidates need have had the two.
@@ -97,7 +100,8 @@ def gather(
         ]
     )
     take_in()
-    best = group_by_best(np.array(list(copies), np.int64), rank)
+    strength = np.array([1.0 if over is None else over.agreement for _, over, _ in copies.values()], np.float64)
+    best = group_by_best(np.array(list(copies), np.int64), rank, strength)
     lookalikes = _lookalikes(nodes, fingerprints, of_sha256, known, copies, judged, lookalike)
     members: dict[int, list[Candidate]] = defaultdict(list)
     for at, of_node in enumerate(candidates):
@@ -143,6 +147,7 @@ def _ordered(
     items: pa.Table,
     nodes: Sequence[Node],
     copies: Mapping[tuple[int, int], tuple[str, Overlay | None, float | None]],
+    fingerprints: Fingerprints,
     policy: Sequence[str],
 ) -> tuple[list[Node], list[list[Candidate]]]:
     """Put the items of each node in order, the one to keep first, with what the rules look at of each.
@@ -160,6 +165,7 @@ def _ordered(
     for at, node in enumerate(nodes):
         facts = node.facts
         choice = at in in_pairs or len(node.places) > 1
+        grey = at in in_pairs and _is_grey(fingerprints.features(node.sha256))
         candidates = [
             Candidate(
                 row=rows[place].as_py(),
@@ -172,6 +178,7 @@ def _ordered(
                 metadata=facts["metadata"],
                 framed=at in with_frame,
                 modified=_modified(items, place, roots) if choice else None,
+                grey=grey,
             )
             for place in node.places
         ]
@@ -179,6 +186,11 @@ def _ordered(
         ordered.append(replace(node, places=[node.places[number] for number in order]))
         found.append([candidates[number] for number in order])
     return ordered, found
+
+
+def _is_grey(features: LocalFeatures | None) -> bool:
+    """Whether the channels of a picture hardly differ."""
+    return features is not None and float(np.ptp(features.picture, axis=2).mean()) < GREY
 
 
 def _modified(items: pa.Table, place: int, roots: dict[str, Root]) -> float | None:

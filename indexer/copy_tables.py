@@ -33,7 +33,7 @@ PAIRS_SCHEMA: Final = pa.schema(
         pa.field("kind", pa.string(), nullable=False),
         # how much the two agree where they lie over each other, in [0, 1]; null for same bytes
         pa.field("agreement", pa.float64()),
-        # share of copies among the planted and judged pairs that agree as much, in [0, 1]; null for a lookalike
+        # share of copies among the known pairs that agree about as much, in (0, 1]; null for a lookalike
         pa.field("sure", pa.float64()),
         # cosine of the vectors of both, in [-1, 1]; null where there is none
         pa.field("similarity", pa.float32()),

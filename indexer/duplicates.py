@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -164,7 +165,8 @@ def find(
         asker = _Asker(fingerprints, compared, known, pool)
         said = _by_sha256(items, judged or {})
         asker.ask(list(said))
-        evidence = evidence_of(table, [(_agreement(known.get(pair)), copy) for pair, copy in said.items()])
+        own = np.array([over.agreement for pair, over in known.items() if not _same_pixels(fingerprints, pair)])
+        evidence = evidence_of(table, own, [(_agreement(known.get(pair)), copy) for pair, copy in said.items()])
         threshold = choose_threshold(evidence, wanted=precision)
         if not threshold.planted:
             notice(
@@ -262,6 +264,11 @@ def _planted(
         stamped = table.replace_schema_metadata({"among": str(len(fingerprints))})
         pq.write_table(stamped, file, write_page_checksum=True)
     return table
+
+
+def _same_pixels(fingerprints: Fingerprints, pair: Pair) -> bool:
+    a, b = (fingerprints.row(key, ["pixels"])["pixels"] if key in fingerprints else None for key in pair)
+    return a is not None and a == b
 
 
 def _agreement(found: Overlay | None) -> float:

@@ -11,7 +11,7 @@ import click
 
 from indexer.options import DEVICE, JSON, RUNTIME, echo_json, notice, printable, progress_bar, refuse
 from indexer.report_words import count
-from retrieval.errors import InputError
+from retrieval.errors import CatalogueError, InputError
 
 if TYPE_CHECKING:
     from indexer.catalogue import Catalogue
@@ -51,8 +51,8 @@ PRINTED: Final = 20
 @click.option(
     "--keep",
     metavar="RULE,...",
-    help="Which copy to keep, by the first rule that tells: unframed, resolution, format, sharpness, bytes, metadata, "
-    "oldest, path:PATTERN  [default: all but path, in this order]",
+    help="Which copy to keep, by the first rule that tells: unframed, coloured, resolution, format, sharpness, bytes, "
+    "metadata, oldest, path:PATTERN  [default: all but path, in this order]",
 )
 @click.option(
     "--judged", type=click.Path(path_type=Path), metavar="FILE", help="pairs.csv with yes or no in its column copy."
@@ -153,6 +153,8 @@ def duplicates(
             if out is not None:
                 _write(opened, found, out)
         if action is not None:
+            if action == "forget" and not opened.path.samefile(place):
+                raise click.UsageError("a folder without a catalogue has nothing that could be forgotten; move or link")
             if action == "move" and quarantine is None and not opened.path.samefile(place):
                 quarantine = place / HIDDEN  # a catalogue in the user's cache is no place for their files
             _apply(opened, found, decisions, action, quarantine, as_json)
@@ -233,8 +235,12 @@ def _apply(
         else:
             click.echo(f"{opened.path}: no copies, and nothing to do")
         return
-    with progress_bar(action, "files") as progress:
-        done = apply_decisions(opened, decisions, action=action, quarantine=quarantine, progress=progress)
+    try:
+        with progress_bar(action, "files") as progress:
+            done = apply_decisions(opened, decisions, action=action, quarantine=quarantine, progress=progress)
+    except KeyboardInterrupt as error:
+        why = CatalogueError("interrupted half-way: take back what was done with --undo, and then apply again")
+        raise KeyboardInterrupt from (error.__cause__ or why)
     if as_json:
         echo_json({"catalogue": str(opened.path), **done.to_dict()})
         return
@@ -293,6 +299,7 @@ def _print(found: Found) -> None:
         f"called a copy from an agreement of {line.agreement:.2f} on: of {line.planted:,} planted copies and "
         f"{line.judged:,} judged pairs, right {line.precision:.1%} ({line.low:.1%} to {line.high:.1%}){reached}; "
         f"{line.recall:.1%} of the planted ones found"
+        + (f"; {line.ambiguous:,} pairs that may be copies nobody planted left out" if line.ambiguous else "")
     )
     if found.unreadable.num_rows:
         click.echo(

@@ -29,6 +29,7 @@ class Candidate:
         metadata: bytes of EXIF and the like.
         framed: whether it seems to have a frame or a page around what its copies show.
         modified: when the file was last written, seconds since 1970; None where nothing says so.
+        grey: whether it has no colours.
     """
 
     row: int
@@ -41,6 +42,7 @@ class Candidate:
     metadata: int
     framed: bool
     modified: float | None
+    grey: bool = False
 
 
 Rule = tuple[Callable[[Candidate], Any], Callable[[Candidate], str]]
@@ -48,6 +50,7 @@ Rule = tuple[Callable[[Candidate], Any], Callable[[Candidate], str]]
 
 RULES: Final[Mapping[str, Rule]] = {
     "unframed": (lambda one: one.framed, lambda one: "no frame or page around it"),
+    "coloured": (lambda one: one.grey, lambda one: "in colour"),
     "resolution": (lambda one: -one.width * one.height, lambda one: f"{one.width} x {one.height} pixels"),
     "format": (
         lambda one: _FORMATS.index(one.format) if one.format in _FORMATS else len(_FORMATS),
@@ -64,7 +67,7 @@ RULES: Final[Mapping[str, Rule]] = {
 }
 """Name → rule. Beside these, ``path:PATTERN`` prefers files whose path fits a pattern such as ``originals/*``."""
 
-DEFAULT_POLICY: Final = ("unframed", "resolution", "format", "sharpness", "bytes", "metadata", "oldest")
+DEFAULT_POLICY: Final = ("unframed", "coloured", "resolution", "format", "sharpness", "bytes", "metadata", "oldest")
 
 
 def check_policy(policy: Sequence[str]) -> None:

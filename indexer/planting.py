@@ -142,7 +142,7 @@ def plant(
     return pa.Table.from_pylist(rows, schema=PLANTED_SCHEMA)
 
 
-def evidence_of(planted: pa.Table, judged: Iterable[tuple[float, bool]] = ()) -> Evidence:
+def evidence_of(planted: pa.Table, own: np.ndarray, judged: Iterable[tuple[float, bool]] = ()) -> Evidence:
     """What is known of pairs: from planted copies, and from pairs that somebody has judged.
 
     A planted copy that agrees with a picture that is not its original is wrong, unless that picture is itself a copy of
@@ -153,6 +153,7 @@ def evidence_of(planted: pa.Table, judged: Iterable[tuple[float, bool]] = ()) ->
 
     Args:
         planted: ``PLANTED_SCHEMA``.
+        own: (n,) agreement of the pairs of the catalogue that were compared, without those of the same pixels.
         judged: agreement of each, and whether it is a copy.
     """
     every = planted.to_pylist()
@@ -162,9 +163,6 @@ def evidence_of(planted: pa.Table, judged: Iterable[tuple[float, bool]] = ()) ->
     agreement = np.array([row["agreement"] for row in compared], np.float64)
     beside = np.array([row["original_agreement"] for row in compared], np.float64)
     right = beside == 1.0
-    # Two pictures of the catalogue count once, however many copies were planted of either.
-    first = {frozenset((row["original"], row["other"])): at for at, row in reversed(list(enumerate(compared)))}
-    own = beside[[at for at in first.values() if not right[at]]]
     weight = np.where(right, 1.0, wrong_share(own, twins, beside))
     best = [0.0]  # of each planted copy, whose rows follow the one that stands for it
     for row in rows:
@@ -197,8 +195,7 @@ def wrong_share(own: np.ndarray, twins: np.ndarray, asked: np.ndarray) -> np.nda
     edges = np.arange(FLOOR, CERTAIN + BIN / 2, BIN)
     expected = np.histogram(twins, edges)[0] * (own >= CERTAIN).sum() / max(1, int((twins >= CERTAIN).sum()))
     there = np.histogram(own, edges)[0]
-    # One more in each: in a small catalogue the only copy would else count as wrong, and draw the line above itself.
-    share = 1.0 - np.minimum(1.0, (expected + 1) / np.maximum(there, 1))
+    share = 1.0 - np.minimum(1.0, expected / np.maximum(there, 1))
     place = np.clip(np.searchsorted(edges, asked, side="right") - 1, 0, len(share) - 1)
     return np.asarray(np.where(asked >= CERTAIN, 0.0, np.where(asked < FLOOR, 1.0, share[place])))
 

@@ -15,6 +15,8 @@ FLOOR: Final = 0.5
 
 CAUTIOUS: Final = 0.8
 """The line where nothing is known of any pair."""
+BESIDE: Final = 0.05
+"""Agreement within which known pairs say how sure another one is."""
 SPARE: Final = 0.01
 """Share of the planted copies that a stricter line may lose."""
 
@@ -80,6 +82,23 @@ class Evidence:
         every = np.concatenate([[0.0], np.cumsum(weight)])
         above = np.searchsorted(-self.agreement[order], -np.asarray(agreement), side="right")
         return np.asarray(np.where(every[above] == 0, 1.0, right[above] / np.maximum(every[above], 1e-9)))
+
+    def sure(self, agreement: np.ndarray) -> np.ndarray:
+        """How sure it is that pairs are copies: the share of right among those that agree as much, within ``BESIDE``.
+
+        Args:
+            agreement: (k,) of the pairs.
+
+        Returns:
+            (k,) float64 in (0, 1), by Laplace's rule of succession: never certain, and 0.5 where nothing is known.
+        """
+        order = np.argsort(self.agreement, kind="stable")
+        weight, ordered = self.weight[order], self.agreement[order]
+        right = np.concatenate([[0.0], np.cumsum(weight * self.right[order])])
+        every = np.concatenate([[0.0], np.cumsum(weight)])
+        first = np.searchsorted(ordered, np.asarray(agreement) - BESIDE)
+        last = np.searchsorted(ordered, np.asarray(agreement) + BESIDE, side="right")
+        return np.asarray((right[last] - right[first] + 1) / (every[last] - every[first] + 2))
 
 
 def choose_threshold(evidence: Evidence, *, wanted: float) -> Threshold:

@@ -86,7 +86,7 @@ def test_it_says_how_sure_it_is(found: Found) -> None:
         assert (row["sure"] is not None) == (row["kind"] != LOOKALIKE)
         if row["kind"] == COPY:
             assert row["agreement"] >= line.agreement
-            assert 0.9 < row["sure"] <= 1.0
+            assert 0.5 < row["sure"] <= 1.0
             assert -1.0 <= row["similarity"] <= 1.0
 
 

@@ -26,6 +26,7 @@ PLAIN = Candidate(
 )
 WORSE = {
     "unframed": {"framed": True},
+    "coloured": {"grey": True},
     "resolution": {"width": 639},
     "format": {"format": "WEBP"},
     "sharpness": {"sharpness": 60.0},
@@ -36,6 +37,7 @@ WORSE = {
 }
 REASONS = {
     "unframed": "no frame or page around it",
+    "coloured": "in colour",
     "resolution": "640 x 480 pixels",
     "format": "JPEG",
     "sharpness": "sharper",

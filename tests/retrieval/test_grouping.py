@@ -118,3 +118,11 @@ def test_a_long_chain_is_joined() -> None:
     pairs = np.stack([np.arange(1, n), np.arange(n - 1)], axis=1)[::-1]
     assert not components(pairs, n).any()
     assert (group_by_best(pairs, np.arange(n)) == np.arange(n) // 2 * 2).all()
+
+
+def test_what_is_paired_with_two_goes_to_the_one_it_is_paired_with_most_strongly() -> None:
+    pairs, rank = np.array([[0, 2], [1, 2]]), np.array([0, 1, 2])
+    assert group_by_best(pairs, rank).tolist() == [0, 1, 0]
+    assert group_by_best(pairs, rank, np.array([0.66, 0.97])).tolist() == [0, 1, 1]
+    # But to none that is worse than itself, or the best of a group would not be its best.
+    assert group_by_best(pairs, np.array([0, 2, 1]), np.array([0.66, 0.97])).tolist() == [0, 1, 0]

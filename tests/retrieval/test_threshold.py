@@ -11,7 +11,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from retrieval.errors import InputError
-from retrieval.threshold import FLOOR, SPARE, Evidence, choose_threshold
+from retrieval.threshold import CAUTIOUS, FLOOR, SPARE, Evidence, choose_threshold
 
 RIGHT = np.arange(1000) < 999
 HARDLY_WRONG = Evidence(np.full(1000, 0.9), RIGHT, np.where(RIGHT, 1.0, 0.001), np.ones(9))
@@ -65,6 +65,7 @@ def test_precision_is_the_share_of_right_ones_from_there_on(evidence: Evidence, 
 def test_the_line_reaches_what_is_wanted_whenever_any_does(evidence: Evidence, wanted: float) -> None:
     precisions = [precision_of(evidence, line) for line in lines_of(evidence)]
     assume(all(abs(precision - wanted) > 1e-9 for precision in precisions))  # rounding must not decide
+    assume(len(evidence.agreement))
     found = choose_threshold(evidence, wanted=wanted)
     assert found.agreement in lines_of(evidence)
     assert found.reached == any(precision >= wanted for precision in precisions)
@@ -91,6 +92,7 @@ def test_the_line_is_the_strictest_that_costs_hardly_any_copies(evidence: Eviden
 @given(evidences(), st.sampled_from([0.5, 0.99]))
 def test_nothing_below_the_floor_is_called_a_copy(evidence: Evidence, wanted: float) -> None:
     assert choose_threshold(evidence, wanted=wanted).agreement >= FLOOR
+    assume(len(evidence.agreement))
     low = replace(evidence, agreement=evidence.agreement * FLOOR * 0.9)
     assert choose_threshold(low, wanted=wanted).agreement == FLOOR
 
@@ -147,7 +149,8 @@ def test_a_pair_of_which_nothing_is_known_counts_for_nothing() -> None:
 def test_without_any_evidence_nothing_is_known() -> None:
     nothing = Evidence(*(np.zeros(0, kind) for kind in (np.float64, bool, np.float64, np.float64)))
     found = choose_threshold(nothing, wanted=0.99)
-    assert (found.agreement, found.low, found.high, found.recall, found.planted) == (FLOOR, 0.0, 1.0, 0.0, 0)
+    assert (found.agreement, found.low, found.high, found.recall, found.planted) == (CAUTIOUS, 0.0, 1.0, 0.0, 0)
+    assert not found.reached
 
 
 @pytest.mark.parametrize("wanted", [0.0, 1.0, -0.5, 99.0, float("nan")])
@@ -155,3 +158,11 @@ def test_what_is_no_precision(wanted: float) -> None:
     nothing = Evidence(*(np.zeros(0, kind) for kind in (np.float64, bool, np.float64, np.float64)))
     with pytest.raises(InputError, match="more than 0 and less than 1"):
         choose_threshold(nothing, wanted=wanted)
+
+
+def test_how_sure_a_pair_is_is_told_by_those_that_agree_as_much_and_never_certain() -> None:
+    agreement = np.concatenate([np.full(98, 0.55), np.full(98, 0.65), np.full(298, 0.95)])
+    right = np.concatenate([np.zeros(98, bool), np.arange(98) < 49, np.ones(298, bool)])
+    evidence = Evidence(agreement, right, np.ones(494), best=np.zeros(0))
+    np.testing.assert_allclose(evidence.sure(np.array([0.52, 0.66, 0.97])), [1 / 100, 50 / 100, 299 / 300])
+    assert evidence.sure(np.array([0.8])).tolist() == [0.5]  # nothing agrees as much
