@@ -73,7 +73,7 @@ def gather(
                 continue
             if nodes[place[0]].facts["pixels"] == nodes[place[1]].facts["pixels"]:
                 copies[place] = SAME_PIXELS, Overlay.same(), 1.0
-            elif judged.get(pair, over.agreement >= threshold.agreement):
+            elif judged.get(pair, over.is_copy(threshold.agreement)):
                 copies[place] = COPY, over, 1.0
                 if pair not in judged:
                     unsure.append((place, over))

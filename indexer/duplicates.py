@@ -165,8 +165,12 @@ def find(
         asker = _Asker(fingerprints, compared, known, pool)
         said = _by_sha256(items, judged or {})
         asker.ask(list(said))
-        own = np.array([over.agreement for pair, over in known.items() if not _same_pixels(fingerprints, pair)])
-        evidence = evidence_of(table, own, [(_agreement(known.get(pair)), copy) for pair, copy in said.items()])
+        own = [
+            over.agreement for pair, over in known.items() if over.is_copy(0) and not _same_pixels(fingerprints, pair)
+        ]
+        evidence = evidence_of(
+            table, np.array(own, np.float64), [(_agreement(known.get(pair)), copy) for pair, copy in said.items()]
+        )
         threshold = choose_threshold(evidence, wanted=precision)
         if not threshold.planted:
             notice(

@@ -111,7 +111,8 @@ def duplicates(
     """Find the copies in a catalogue, or in one or two folders of pictures, however they were edited.
 
     Copies are one photograph: saved anew, resized, recoloured, cut, mirrored, turned, framed, written on, shown on a
-    page. Lookalikes are other photographs of the same thing, and are listed apart. Nothing is changed unless --apply
+    page. Lookalikes are other photographs of the same thing, and are listed apart. In a catalogue, copies with other
+    labels come first; the folders in a FOLDER are no labels. Nothing is changed unless --apply
     says so, nothing is ever deleted, and --undo takes it back.
     """
     from indexer.duplicates_files import check_folder, read_decisions, read_judged

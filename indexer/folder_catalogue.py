@@ -93,15 +93,22 @@ def open_folders(
         yield opened
 
 
+def _unlabelled(manifest: Manifest) -> Manifest:
+    """Of a folder that nobody has tidied the folders in it are no labels."""
+    at = manifest.table.column_names.index("label")
+    nothing = pa.nulls(manifest.table.num_rows, pa.string())
+    return replace(manifest, table=manifest.table.set_column(at, "label", nothing))
+
+
 def _manifests(places: Sequence[Path]) -> list[Manifest]:
     if len(places) == 1:
-        return [read_manifest(places[0])]
+        return [_unlabelled(read_manifest(places[0]))]
     names = [place.name for place in places]
     if names[0] == names[1]:
         names = [str(place) for place in places]
     manifests = []
     for place, name in zip(places, names, strict=True):
-        manifest = read_manifest(place, prefix=f"{name}/")
+        manifest = _unlabelled(read_manifest(place, prefix=f"{name}/"))
         column = pa.array([name] * manifest.table.num_rows, pa.string())
         manifests.append(replace(manifest, table=manifest.table.append_column(FOLDER, column)))
     return manifests

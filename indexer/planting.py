@@ -263,4 +263,4 @@ def _planted(original: dict[str, Any], job: _Job, embedder: Embeds, effort: str)
 
 def _agreement(a: LocalFeatures | None, b: LocalFeatures | None) -> float:
     found = None if a is None or b is None else overlay(a, b)
-    return 0.0 if found is None else found.agreement
+    return found.agreement if found is not None and found.is_copy(0) else 0.0

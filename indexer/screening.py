@@ -189,7 +189,7 @@ class Screen:
             if key in owner or (key in others and others[key].position < others[sha256].position)
         ]
         compared = compare(pairs, fingerprints, pool=self._pool)
-        return {pair: over for pair, over in compared if over is not None and over.agreement >= self._line}
+        return {pair: over for pair, over in compared if over is not None and over.is_copy(self._line)}
 
     def _edited(
         self,

@@ -40,6 +40,7 @@ from which it has another."""
 SAMPLED: Final = 2000  # pixels that it is fitted to
 ROUNDS: Final = 3  # of fitting the change of colours, each on what the one before explained
 GAINS: Final = (0.3, 3.0)
+HALF: Final = 0.5
 WHOLE: Final = 0.96
 """Share of a picture from which on all of it is shown."""
 FEW: Final = 4
@@ -84,6 +85,13 @@ class Overlay:
     def same(cls) -> Overlay:
         """Of two pictures of the same pixels."""
         return cls(1.0, 0, np.eye(3)[:2], (1.0, 1.0), 0.0, (0.0, 0.0))
+
+    def is_copy(self, line: float) -> bool:
+        """Whether one picture is a copy of the other, by an agreement that makes one: half of one must be shown, too.
+
+        What shows less of both is a detail that two photographs share, such as the bars of two screenshots.
+        """
+        return self.agreement >= line and max(self.covered) >= HALF
 
     def swapped(self) -> Overlay:
         """The same with the second picture first."""

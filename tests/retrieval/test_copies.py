@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -364,3 +364,10 @@ def test_copies_of_real_photos_are_told_from_other_photos(
         own, other = overlay(copies[at], one), overlay(copies[at - 1], one)
         assert own is not None and own.agreement > 0.7
         assert other is None or other.agreement < 0.4
+
+
+def test_a_detail_that_two_pictures_share_makes_no_copy_of_either() -> None:
+    detail = replace(Overlay.same(), agreement=0.9, covered=(0.3, 0.45))
+    assert not detail.is_copy(0.6) and not detail.swapped().is_copy(0.6)
+    assert replace(detail, covered=(0.3, 0.55)).is_copy(0.6)  # half of the second is in the first
+    assert not replace(detail, covered=(1.0, 1.0)).is_copy(0.95)
