@@ -11,7 +11,7 @@ import click
 
 from indexer.options import DEVICE, JSON, RUNTIME, echo_json, notice, printable, progress_bar, refuse
 from indexer.report_words import count
-from retrieval.errors import CatalogueError, InputError
+from retrieval.errors import InputError
 
 if TYPE_CHECKING:
     from indexer.catalogue import Catalogue
@@ -240,8 +240,8 @@ def _apply(
         with progress_bar(action, "files") as progress:
             done = apply_decisions(opened, decisions, action=action, quarantine=quarantine, progress=progress)
     except KeyboardInterrupt as error:
-        why = CatalogueError("interrupted half-way: take back what was done with --undo, and then apply again")
-        raise KeyboardInterrupt from (error.__cause__ or why)
+        said = "interrupted half-way; take back what was done with --undo, and then apply again"
+        raise KeyboardInterrupt(said) from error
     if as_json:
         echo_json({"catalogue": str(opened.path), **done.to_dict()})
         return

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from indexer import folder_catalogue, planting
+from indexer import folder_catalogue, planting, quarantine
 from indexer.folder_catalogue import catalogue_of
 from indexer.opening import open_or_create
 from retrieval.threshold import Threshold, choose_threshold
@@ -243,3 +243,23 @@ def test_copies_are_rejected_or_flagged_while_indexing(shelf: Path, tmp_path: Pa
     assert about["items"] == 7
     flagged = as_json(run("index", incoming, "--catalogue", shelf, *ON_CPU, "--flag-duplicates", "--json"))
     assert (flagged["added"], flagged["rejected"], flagged["items"]) == (1, 0, 8)
+
+
+def test_a_folder_has_nothing_to_forget(photos: Path, kept_for_folders: None, run: Run) -> None:
+    (photos / "list.csv").unlink()
+    code, said, told = run("duplicates", photos, "--apply", "forget", *ON_CPU)
+    assert code == 2 and not said
+    assert "has nothing that could be forgotten" in told
+
+
+def test_an_interrupted_run_says_how_it_is_taken_back(
+    shelf: Path, photos: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(quarantine, "apply_decisions", interrupted)
+    hidden = photos / ".aside"  # the photos lie beside the catalogue
+    code, said, told = run("duplicates", shelf, "--apply", "move", "--quarantine", hidden, *ON_CPU)
+    assert code == 130 and not said
+    assert "--undo" in told and "goes on from there" not in told
