@@ -26,7 +26,8 @@ Import from the room, not from here:
   ``indexer.label_evaluating`` (``indexer.label_report_text``, ``indexer.label_report_page``): how good labels are
 - ``indexer.auditing`` (``indexer.audit_page``): which labels are wrong; ``indexer.correcting``: putting them right
 - ``indexer.duplicates``: the copies in a catalogue, by ``indexer.examining``: pictures looked at
-  (``indexer.candidates``, ``indexer.fingerprints``) and compared (``indexer.comparing``), a line drawn
+  (``indexer.candidates``, ``indexer.fingerprints``) and compared (``indexer.comparing``,
+  ``indexer.known_pairs``), a line drawn
   (``indexer.planting``), groups made (``indexer.copy_groups``, ``indexer.copy_tables``, ``indexer.keep_best``);
   ``indexer.duplicates_page``, ``indexer.duplicates_files`` (``indexer.spreadsheets``): as a page, on disk
 - ``indexer.screening``: copies told while pictures come in; ``indexer.folder_catalogue``: folders without a catalogue

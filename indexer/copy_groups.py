@@ -5,18 +5,20 @@ from __future__ import annotations
 import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, Self
 
 import numpy as np
 import pyarrow as pa
 
-from indexer.comparing import DETAILS, Pair, pair_of
-from indexer.copy_tables import COPY, LOOKALIKE, SAME_PIXELS, Gathered, Node
+from indexer.comparing import DETAILS
+from indexer.copy_tables import COPY, LOOKALIKE, SAME, SAME_PIXELS, UNLAID, Gathered, Node, Pairs, unordered
 from indexer.fingerprints import Fingerprints
 from indexer.keep_best import Candidate, best_first, why_kept
-from retrieval.copies import Overlay, framed
+from indexer.known_pairs import KnownPairs, Pair, pair_of
+from retrieval.copies import are_copies, framed
 from retrieval.errors import ImageError
 from retrieval.grouping import components, group_by_best
 from retrieval.local_features import LocalFeatures
@@ -32,7 +34,7 @@ ALIKE: Final = 0.95
 def gather(
     items: pa.Table,
     fingerprints: Fingerprints,
-    known: Mapping[Pair, Overlay],
+    known: KnownPairs,
     *,
     threshold: Threshold,
     evidence: Evidence,
@@ -57,37 +59,13 @@ def gather(
         split: column of the items, if they have it.
     """
     nodes, unread = _nodes(items, fingerprints)
-    of_sha256 = {node.sha256: at for at, node in enumerate(nodes)}
-    copies: dict[tuple[int, int], tuple[str, Overlay | None, float | None]] = {}
-    for places in _same_pixels(nodes):
-        for other in places[1:]:
-            copies[places[0], other] = SAME_PIXELS, Overlay.same(), 1.0
-
-    def take_in() -> None:
-        unsure: list[tuple[tuple[int, int], Overlay]] = []
-        for pair, over in list(known.items()):
-            if pair[0] not in of_sha256 or pair[1] not in of_sha256:
-                continue
-            place = of_sha256[pair[0]], of_sha256[pair[1]]
-            if place in copies or place[::-1] in copies:
-                continue
-            if nodes[place[0]].facts["pixels"] == nodes[place[1]].facts["pixels"]:
-                copies[place] = SAME_PIXELS, Overlay.same(), 1.0
-            elif judged.get(pair, over.is_copy(threshold.agreement)):
-                copies[place] = COPY, over, 1.0
-                if pair not in judged:
-                    unsure.append((place, over))
-        # All at once: the evidence is sorted for every question.
-        sure = evidence.sure(np.array([over.agreement for _, over in unsure], np.float64))
-        for (place, over), share in zip(unsure, sure.tolist(), strict=True):
-            copies[place] = COPY, over, share
-
-    take_in()
+    compared = partial(_Compared.of, nodes, known, threshold=threshold, judged=judged)
+    copies = compared().copies(evidence)
     nodes, candidates = _ordered(items, nodes, copies, fingerprints, policy)
     rank = np.empty(len(nodes), np.int64)
     rank[best_first([of_node[0] for of_node in candidates], policy)] = np.arange(len(nodes))
     # Everything of a component is compared with its best, since no list of candidates need have had the two.
-    hang_together = components(np.array(list(copies), np.int64), len(nodes))
+    hang_together = components(copies.places, len(nodes))
     best_of: dict[int, int] = {}
     for node, component in enumerate(hang_together.tolist()):
         if rank[node] < rank[best_of.setdefault(component, node)]:
@@ -99,10 +77,11 @@ def gather(
             if node != best_of[component]
         ]
     )
-    take_in()
-    strength = np.array([1.0 if over is None else over.agreement for _, over, _ in copies.values()], np.float64)
-    best = group_by_best(np.array(list(copies), np.int64), rank, strength)
-    lookalikes = _lookalikes(nodes, fingerprints, of_sha256, known, copies, judged, lookalike)
+    known_now = compared()
+    copies = known_now.copies(evidence)
+    best = group_by_best(copies.places, rank, copies.agreement)
+    near = _near(nodes, fingerprints, lookalike)
+    lookalikes = known_now.lookalikes(copies, near, best)
     members: dict[int, list[Candidate]] = defaultdict(list)
     for at, of_node in enumerate(candidates):
         members[int(best[at])] += of_node
@@ -113,7 +92,86 @@ def gather(
     }
     values = items.column(split).to_pylist() if split in items.column_names else [None] * items.num_rows
     parts = [None if value is None else str(value) for value in values]
-    return Gathered(items, parts, nodes, {**copies, **lookalikes}, best, why, unread)
+    return Gathered(items, parts, nodes, copies + lookalikes, best, why, unread)
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """What was compared, by node.
+
+    Attributes:
+        rows: (k,) int64, of what is known, those of two nodes that are there.
+        places: (k, 2) int64, their nodes.
+        alike: (k,) bool, of the same pixels.
+        copy: (k,) bool, of other pixels and copies.
+        said: (k,) bool, somebody has judged it.
+        pixels: (n,) int64, of each node, the same number for the same pixels.
+        known: what came of comparing.
+    """
+
+    rows: np.ndarray
+    places: np.ndarray
+    alike: np.ndarray
+    copy: np.ndarray
+    said: np.ndarray
+    pixels: np.ndarray
+    known: KnownPairs
+
+    @classmethod
+    def of(cls, nodes: Sequence[Node], known: KnownPairs, *, threshold: Threshold, judged: Mapping[Pair, bool]) -> Self:
+        """Sort what is known at this time."""
+        of_sha256 = {node.sha256: at for at, node in enumerate(nodes)}
+        node_of = np.array([of_sha256.get(sha256, -1) for sha256 in known.pictures], np.int64)
+        rows = known.rows
+        copy = are_copies(rows["agreement"], rows["covered"], threshold.agreement)
+        said = np.zeros(len(rows), bool)
+        at = known.places(list(judged))
+        copy[at[at >= 0]] = np.array(list(judged.values()), bool)[at >= 0]
+        said[at[at >= 0]] = True
+        places = np.stack([node_of[rows["a"]], node_of[rows["b"]]], axis=1)
+        there = np.flatnonzero((places >= 0).all(axis=1))
+        numbers: dict[bytes, int] = {}
+        pixels = np.array([numbers.setdefault(node.facts["pixels"], len(numbers)) for node in nodes], np.int64)
+        places = places[there]
+        alike = pixels[places[:, 0]] == pixels[places[:, 1]]
+        return cls(there, places, alike, copy[there] & ~alike, said[there], pixels, known)
+
+    def copies(self, evidence: Evidence) -> Pairs:
+        """Pairs of the same pixels, and those that are copies."""
+        # Of the same pixels each with the first, though nothing may be seen on them that could be compared.
+        _, first, number = np.unique(self.pixels, return_index=True, return_inverse=True)
+        every = np.arange(len(self.pixels))
+        others = every[first[number] != every]
+        star = np.stack([first[number[others]], others], axis=1)
+        more = self.places[self.alike]
+        more = more[~np.isin(unordered(more), unordered(star))]
+        same = Pairs.of(SAME_PIXELS, np.concatenate([star, more]), SAME, self.known)
+        edited = Pairs.of(COPY, self.places[self.copy], self.rows[self.copy], self.known)
+        sure = np.where(self.said[self.copy], 1.0, evidence.sure(edited.agreement))
+        return same + edited.rated(sure)
+
+    def lookalikes(self, copies: Pairs, near: np.ndarray, best: np.ndarray) -> Pairs:
+        """Pairs that are no copies but show the same thing, by their details or, ``near`` (m, 2), by their vectors.
+
+        Those of one group are none: both are copies of what is kept.
+        """
+        detailed = ~self.alike & ~self.copy & (self.known.rows["matches"][self.rows] >= DETAILS)
+        detailed &= best[self.places[:, 0]] != best[self.places[:, 1]]
+        by_details = Pairs.of(LOOKALIKE, self.places[detailed], self.rows[detailed], self.known)
+        taken = unordered(np.concatenate([copies.places, by_details.places]))
+        near = near[(best[near[:, 0]] != best[near[:, 1]]) & ~np.isin(unordered(near), taken)]
+        return by_details + Pairs.of(LOOKALIKE, near, UNLAID, self.known)
+
+
+def own_agreement(known: KnownPairs, fingerprints: Fingerprints) -> np.ndarray:
+    """Agreement of all pairs that may be copies, without those of the same pixels: (n,) float64."""
+    table = fingerprints.columns(["sha256", "pixels"])
+    pixels_of = dict(zip(table.column(0).to_pylist(), table.column(1).to_pylist(), strict=True))
+    numbers: dict[bytes | None, int] = {}
+    pixels = np.array([numbers.setdefault(pixels_of.get(key), len(numbers)) for key in known.pictures], np.int64)
+    rows = known.rows
+    mask = are_copies(rows["agreement"], rows["covered"], 0.0) & (pixels[rows["a"]] != pixels[rows["b"]])
+    return np.asarray(rows["agreement"][mask])
 
 
 def _nodes(items: pa.Table, fingerprints: Fingerprints) -> tuple[list[Node], list[tuple[str, str]]]:
@@ -136,17 +194,10 @@ def _nodes(items: pa.Table, fingerprints: Fingerprints) -> tuple[list[Node], lis
     return nodes, unread
 
 
-def _same_pixels(nodes: Sequence[Node]) -> list[list[int]]:
-    same: dict[bytes, list[int]] = defaultdict(list)
-    for at, node in enumerate(nodes):
-        same[node.facts["pixels"]].append(at)
-    return [places for places in same.values() if len(places) > 1]
-
-
 def _ordered(
     items: pa.Table,
     nodes: Sequence[Node],
-    copies: Mapping[tuple[int, int], tuple[str, Overlay | None, float | None]],
+    copies: Pairs,
     fingerprints: Fingerprints,
     policy: Sequence[str],
 ) -> tuple[list[Node], list[list[Candidate]]]:
@@ -154,11 +205,7 @@ def _ordered(
 
     The times of files are read only where there is a choice.
     """
-    with_frame, in_pairs = set[int](), set[int]()
-    for (one, other), (_, over, _) in copies.items():
-        in_pairs |= {one, other}
-        if over is not None:
-            with_frame |= {at for at, side in ((one, 0), (other, 1)) if framed(over.covered[side], over.beyond[side])}
+    with_frame, in_pairs = _with_frame(copies), set(np.unique(copies.places).tolist())
     rows, uris = items.column("row"), items.column("uri")
     roots: dict[str, Root] = {}
     ordered, found = [], []
@@ -201,34 +248,27 @@ def _modified(items: pa.Table, place: int, roots: dict[str, Root]) -> float | No
     return None
 
 
-def _lookalikes(
-    nodes: Sequence[Node],
-    fingerprints: Fingerprints,
-    of_sha256: Mapping[bytes, int],
-    known: Mapping[Pair, Overlay],
-    copies: Mapping[tuple[int, int], Any],
-    judged: Mapping[Pair, bool],
-    least: float,
-) -> dict[tuple[int, int], tuple[str, Overlay | None, float | None]]:
-    """Pairs that are no copies but show the same thing, by their details or by their vectors."""
-    found: dict[tuple[int, int], tuple[str, Overlay | None, float | None]] = {}
+def _with_frame(copies: Pairs) -> set[int]:
+    """Nodes that have a frame or a page around what a copy of them shows."""
+    laid = copies.row >= 0
+    rows = copies.known.rows[copies.row[laid]]
+    return set(copies.places[laid][framed(rows["covered"], rows["beyond"])].tolist())
 
-    def free(pair: Pair) -> tuple[int, int] | None:
-        if pair[0] not in of_sha256 or pair[1] not in of_sha256:
-            return None
-        place = of_sha256[pair[0]], of_sha256[pair[1]]
-        one, other = (nodes[at].facts["pixels"] for at in place)
-        return None if place in copies or place[::-1] in copies or one == other else place
 
-    for pair, over in known.items():
-        if (place := free(pair)) is not None and over.matches >= DETAILS:
-            found[place] = LOOKALIKE, over, None
+def _near(nodes: Sequence[Node], fingerprints: Fingerprints, least: float) -> np.ndarray:
+    """Pairs of nodes that are candidates with a cosine of at least that: (m, 2) int64, each once."""
+    of_sha256 = {node.sha256: at for at, node in enumerate(nodes)}
+    pixels = [node.facts["pixels"] for node in nodes]
+    found = [np.zeros((0, 2), np.int64)]
     for name in fingerprints.blocks:
         rows = fingerprints.block(name).select(["sha256", "candidates", "similarities"]).to_pylist()
-        for row in rows:
-            for at, value in enumerate(np.frombuffer(row["similarities"] or b"", "<f4").tolist()):
-                if value >= least:
-                    pair = pair_of(row["sha256"], row["candidates"][32 * at : 32 * at + 32])
-                    if (place := free(pair)) is not None and place not in found:
-                        found[place] = LOOKALIKE, None, None
-    return found
+        pairs = [
+            (of_sha256.get(row["sha256"], -1), of_sha256.get(row["candidates"][32 * at : 32 * at + 32], -1))
+            for row in rows
+            for at, value in enumerate(np.frombuffer(row["similarities"] or b"", "<f4").tolist())
+            if value >= least
+        ]
+        there = [(a, b) for a, b in map(sorted, pairs) if a >= 0 and pixels[a] != pixels[b]]
+        found.append(np.array(there, np.int64).reshape(-1, 2))
+    every = np.concatenate(found)
+    return every[np.sort(np.unique(unordered(every), return_index=True)[1])]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice, product
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from indexer.known_pairs import KnownPairs
 from indexer.vectors import VectorCache
 from retrieval.copies import Overlay, how_made
 
@@ -21,6 +23,9 @@ COPY: Final = "copy"
 LOOKALIKE: Final = "lookalike"
 KINDS: Final = (SAME_BYTES, SAME_PIXELS, COPY, LOOKALIKE)
 """Surest first. A lookalike is another photograph, of the same thing or scene; the others are one photograph."""
+
+SAME, UNLAID = -1, -2
+"""In place of a row of what is known: of the same pixels; not laid over each other."""
 
 AT_ONCE: Final = 4096
 """Pairs that are written into a table together."""
@@ -90,6 +95,85 @@ class Node:
 
 
 @dataclass(frozen=True)
+class Pairs:
+    """Pairs of nodes, in arrays.
+
+    Attributes:
+        places: (m, 2) int64, the two nodes, in the order in which they were compared.
+        kind: (m,) int8, place in ``KINDS``.
+        row: (m,) int64, of ``known``; ``SAME`` where the two are of the same pixels, ``UNLAID`` where they were not
+            laid over each other.
+        sure: (m,) float64, as in ``PAIRS_SCHEMA``; NaN where it is not known.
+        known: what came of comparing.
+    """
+
+    places: np.ndarray
+    kind: np.ndarray
+    row: np.ndarray
+    sure: np.ndarray
+    known: KnownPairs
+
+    @classmethod
+    def of(cls, kind: str, places: np.ndarray, row: np.ndarray | int, known: KnownPairs) -> Pairs:
+        """Pairs of one kind; how sure, where it is neither certain nor unknown, ``rated`` says."""
+        m = len(places)
+        row = np.broadcast_to(np.asarray(row, np.int64), m)
+        kinds = np.full(m, KINDS.index(kind), np.int8)
+        sure = np.full(m, np.nan if kind == LOOKALIKE else 1.0)
+        return cls(places.astype(np.int64).reshape(-1, 2), kinds, row, sure, known)
+
+    def rated(self, sure: np.ndarray) -> Pairs:
+        """The same pairs, so sure: (m,) float64."""
+        return replace(self, sure=sure)
+
+    def __add__(self, more: Pairs) -> Pairs:
+        names = ("places", "kind", "row", "sure")
+        places, kind, row, sure = (np.concatenate([getattr(self, name), getattr(more, name)]) for name in names)
+        return Pairs(places, kind, row, sure, self.known)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __iter__(self) -> Iterator[tuple[int, int, str, Overlay | None, float | None]]:
+        """The two nodes, the kind, what the comparison gave, and how sure that is."""
+        for at, (one, other) in enumerate(self.places.tolist()):
+            yield one, other, *self.told(at)
+
+    def told(self, at: int) -> tuple[str, Overlay | None, float | None]:
+        """Kind, what the comparison gave, and how sure that is, of one pair."""
+        row, sure = int(self.row[at]), float(self.sure[at])
+        over = Overlay.same() if row == SAME else None if row == UNLAID else self.known.overlay(row)
+        return KINDS[int(self.kind[at])], over, None if np.isnan(sure) else sure
+
+    @property
+    def agreement(self) -> np.ndarray:
+        """(m,) float64, 1 where the pixels are the same and 0 where the two were not laid over each other."""
+        laid = self.row >= 0
+        given = np.where(self.row == SAME, 1.0, 0.0)
+        given[laid] = self.known.rows["agreement"][self.row[laid]]
+        return given
+
+    def between(self, one: int, other: int) -> tuple[str, Overlay | None, float | None]:
+        """As ``told``, from the first node to the second, whichever way they were compared."""
+        keys, order = self._sorted
+        at = int(order[np.searchsorted(keys, unordered(np.array([[one, other]]))[0])])
+        kind, over, sure = self.told(at)
+        return kind, over if over is None or self.places[at, 0] == one else over.swapped(), sure
+
+    @cached_property
+    def _sorted(self) -> tuple[np.ndarray, np.ndarray]:
+        keys = unordered(self.places)
+        order = np.argsort(keys, kind="stable")
+        return keys[order], order
+
+
+def unordered(places: np.ndarray) -> np.ndarray:
+    """A number a pair (m, 2) of places, the same for both orders: (m,) int64."""
+    low, high = places.min(axis=1).astype(np.int64), places.max(axis=1).astype(np.int64)
+    return np.asarray((low << 32) | high)
+
+
+@dataclass(frozen=True)
 class Gathered:
     """Everything that was found, by bytes.
 
@@ -97,7 +181,7 @@ class Gathered:
         items: of the catalogue, a row an item.
         split: a value an item; None where there is none.
         nodes: a node for each different bytes that could be read.
-        pairs: places of two nodes → kind, what their comparison gave, and how sure that is.
+        pairs: of nodes.
         best: (n,) int64, the node whose copy each is, itself where of none.
         why: of a node that is kept, why.
         unread: id and reason of items that could not be read.
@@ -109,7 +193,7 @@ class Gathered:
     items: pa.Table
     split: Sequence[str | None]
     nodes: Sequence[Node]
-    pairs: Mapping[tuple[int, int], tuple[str, Overlay | None, float | None]]
+    pairs: Pairs
     best: np.ndarray
     why: Mapping[int, str]
     unread: Sequence[tuple[str, str]]
@@ -163,7 +247,7 @@ class Gathered:
         for at, node in enumerate(self.nodes):
             for first, other in self._equal(node):
                 yield (at, at), _row(ids[first], ids[other], SAME_BYTES, None, 1.0, (0, 0))
-        for (one, other), (kind, over, sure) in self.pairs.items():
+        for one, other, kind, over, sure in self.pairs:
             a, b = self.nodes[one], self.nodes[other]
             # Of the items of either bytes the two that are wanted, if any are.
             both = product(self._telling(a.places), self._telling(b.places))
@@ -221,7 +305,7 @@ class Gathered:
     def _member(self, best: int, node: int, place: int, *, kept: bool) -> dict[str, Any]:
         facts = self.nodes[node].facts
         size = self.nodes[best].facts["width"], self.nodes[best].facts["height"]
-        kind, over, sure = (SAME_BYTES, None, 1.0) if node == best else self._between(best, node)
+        kind, over, sure = (SAME_BYTES, None, 1.0) if node == best else self.pairs.between(best, node)
         row = _row("", "", kind, over, sure, size)
         of_pair = {name: None if kept else row[name] for name in ("kind", "agreement", "sure", "transform")}
         return {
@@ -233,12 +317,6 @@ class Gathered:
             "bytes": facts["bytes"],
             "format": facts["format"],
         }
-
-    def _between(self, one: int, other: int) -> tuple[str, Overlay | None, float | None]:
-        if (one, other) in self.pairs:
-            return self.pairs[one, other]
-        kind, over, sure = self.pairs[other, one]
-        return kind, None if over is None else over.swapped(), sure
 
 
 def _row(a: str, b: str, kind: str, over: Overlay | None, sure: float | None, size: tuple[int, int]) -> dict[str, Any]:

@@ -16,14 +16,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from indexer.catalogue import Catalogue
-from indexer.comparing import Compared, Pair, as_row, compare, pair_of
-from indexer.copy_groups import ALIKE, gather
+from indexer.comparing import Compared, compare
+from indexer.copy_groups import ALIKE, gather, own_agreement
 from indexer.copy_tables import COPY, GROUPS_SCHEMA, KINDS, LOOKALIKE, PAIRS_SCHEMA, SAME_BYTES, SAME_PIXELS
 from indexer.examining import (
     Bars,
@@ -39,8 +38,8 @@ from indexer.examining import (
 from indexer.files import atomic_write
 from indexer.fingerprints import Fingerprints
 from indexer.keep_best import DEFAULT_POLICY, check_policy
+from indexer.known_pairs import KnownPairs, Pair, pair_of, table_of
 from indexer.planting import PLANTED_SCHEMA, evidence_of, plant
-from retrieval.copies import Overlay
 from retrieval.errors import InputError, NotFoundError
 from retrieval.local_features import opencv
 from retrieval.machine import cores
@@ -165,12 +164,12 @@ def find(
         asker = _Asker(fingerprints, compared, known, pool)
         said = _by_sha256(items, judged or {})
         asker.ask(list(said))
-        own = [
-            over.agreement for pair, over in known.items() if over.is_copy(0) and not _same_pixels(fingerprints, pair)
+        places = known.places(list(said)).tolist()
+        judgements = [
+            (0.0 if place < 0 else float(known.rows["agreement"][place]), copy)
+            for place, copy in zip(places, said.values(), strict=True)
         ]
-        evidence = evidence_of(
-            table, np.array(own, np.float64), [(_agreement(known.get(pair)), copy) for pair, copy in said.items()]
-        )
+        evidence = evidence_of(table, own_agreement(known, fingerprints), judgements)
         threshold = choose_threshold(evidence, wanted=precision)
         if not threshold.planted:
             notice(
@@ -221,19 +220,19 @@ class _Asker:
     """Compares pairs that no list of candidates had, when they turn out to matter, and remembers them."""
 
     def __init__(
-        self, fingerprints: Fingerprints, compared: Compared, known: dict[Pair, Overlay], pool: ThreadPoolExecutor
+        self, fingerprints: Fingerprints, compared: Compared, known: KnownPairs, pool: ThreadPoolExecutor
     ) -> None:
         self._fingerprints, self._compared, self._known, self._pool = fingerprints, compared, known, pool
 
     def ask(self, pairs: Sequence[Pair]) -> None:
         """See that all of these are known."""
-        fresh = sorted({pair for pair in pairs if pair not in self._known})
-        if not fresh:
-            return
+        several = sorted(set(pairs))
+        fresh = [pair for pair, place in zip(several, self._known.places(several).tolist(), strict=True) if place < 0]
         compared = compare(fresh, self._fingerprints, pool=self._pool)
         while some := list(islice(compared, ASKED)):
-            self._compared.write([as_row(pair, found) for pair, found in some])
-            self._known.update((pair, found or Overlay.none()) for pair, found in some)
+            table = table_of(some)
+            self._compared.write(table)
+            self._known.add(table)
 
 
 def _planted(
@@ -268,15 +267,6 @@ def _planted(
         stamped = table.replace_schema_metadata({"among": str(len(fingerprints))})
         pq.write_table(stamped, file, write_page_checksum=True)
     return table
-
-
-def _same_pixels(fingerprints: Fingerprints, pair: Pair) -> bool:
-    a, b = (fingerprints.row(key, ["pixels"])["pixels"] if key in fingerprints else None for key in pair)
-    return a is not None and a == b
-
-
-def _agreement(found: Overlay | None) -> float:
-    return 0.0 if found is None else found.agreement
 
 
 def _by_sha256(items: pa.Table, judged: Mapping[tuple[str, str], bool]) -> dict[Pair, bool]:

@@ -12,11 +12,11 @@ from typing import Any, Final
 
 from indexer.candidates import look_at_items, new_items
 from indexer.catalogue import Catalogue
-from indexer.comparing import Compared, Pair, as_row, compare, outstanding, worth_keeping
+from indexer.comparing import Compared, compare, outstanding, worth_keeping
 from indexer.files import read_json, sweep, write_json
 from indexer.fingerprints import Fingerprints
+from indexer.known_pairs import KnownPairs, table_of
 from indexer.place import held, lock_of
-from retrieval.copies import Overlay
 from retrieval.errors import DamagedError, InputError
 from retrieval.views import EFFORTS
 
@@ -83,7 +83,7 @@ def look_through(
 
 def compare_through(
     folder: Path, fingerprints: Fingerprints, *, pool: ThreadPoolExecutor, bars: Bars
-) -> tuple[Compared, dict[Pair, Overlay]]:
+) -> tuple[Compared, KnownPairs]:
     """Compare all candidates that were not compared; stopped, it goes on there.
 
     Returns:
@@ -96,13 +96,13 @@ def compare_through(
         with bars("compare", "pairs") as bar:
             count = _counter(bar, total)
             for name, pairs in outstanding(fingerprints, compared):
-                found = {
-                    pair: over
+                table = table_of(
+                    (pair, over)
                     for pair, over in compare(pairs, fingerprints, pool=pool, progress=count)
                     if over is not None and worth_keeping(over)
-                }
-                compared.write([as_row(pair, over) for pair, over in found.items()], name)
-                known |= found
+                )
+                compared.write(table, name)
+                known.add(table)
     return compared, known
 
 

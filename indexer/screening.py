@@ -13,11 +13,12 @@ import pyarrow as pa
 
 from indexer.candidates import NEAREST, Finder, Seen, look, with_candidates
 from indexer.catalogue import Catalogue
-from indexer.comparing import Pair, compare
+from indexer.comparing import compare
 from indexer.copy_tables import SAME_BYTES, SAME_PIXELS
 from indexer.decoding import Outcome
 from indexer.examining import Bars, check_effort, folder_of, last_run, locked, look_through
 from indexer.fingerprints import Fingerprints
+from indexer.known_pairs import Pair
 from retrieval.copies import Overlay, how_made
 from retrieval.local_features import opencv
 from retrieval.machine import cores

@@ -87,11 +87,8 @@ class Overlay:
         return cls(1.0, 0, np.eye(3)[:2], (1.0, 1.0), 0.0, (0.0, 0.0))
 
     def is_copy(self, line: float) -> bool:
-        """Whether one picture is a copy of the other, by an agreement that makes one: half of one must be shown, too.
-
-        What shows less of both is a detail that two photographs share, such as the bars of two screenshots.
-        """
-        return self.agreement >= line and max(self.covered) >= HALF
+        """Whether one picture is a copy of the other, by an agreement that makes one; as ``are_copies``."""
+        return bool(are_copies(np.array([self.agreement]), np.array([self.covered]), line)[0])
 
     def swapped(self) -> Overlay:
         """The same with the second picture first."""
@@ -142,9 +139,25 @@ def overlay(a: LocalFeatures, b: LocalFeatures) -> Overlay | None:
     return Overlay(rigid * agreement, matches, transform[:2], laid.covered, colour, beyond)
 
 
-def framed(covered: float, beyond: float) -> bool:
-    """Whether a picture seems to have a frame or a page around what the other one shows, by ``Overlay``'s numbers."""
-    return covered < WHOLE and beyond < MANY
+def are_copies(agreement: np.ndarray, covered: np.ndarray, line: float) -> np.ndarray:
+    """Which pairs are a picture and its copy: they agree by ``line`` or more, and half of one is shown by the other.
+
+    What shows less of both is a detail that two photographs share, such as the bars of two screenshots.
+
+    Args:
+        agreement: (n,), as of ``Overlay``.
+        covered: (n, 2), as of ``Overlay``.
+        line: agreement that makes a copy.
+
+    Returns:
+        (n,) bool.
+    """
+    return np.asarray((agreement >= line) & (covered.max(axis=1) >= HALF))
+
+
+def framed(covered: np.ndarray | float, beyond: np.ndarray | float) -> np.ndarray:
+    """Whether pictures seem to have a frame or a page around what the other one shows, by ``Overlay``'s numbers."""
+    return (np.asarray(covered) < WHOLE) & (np.asarray(beyond) < MANY)
 
 
 def how_made(found: Overlay, size: tuple[int, int]) -> str:

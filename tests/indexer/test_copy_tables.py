@@ -12,7 +12,7 @@ import pytest
 from indexer import planting
 from indexer.copy_tables import COPY, SAME_PIXELS, Gathered
 from indexer.duplicates import find
-from tests.indexer.copies import PLANTED, draw, found_in, groups_of, indexed, kinds_of, save
+from tests.indexer.copies import PLANTED, draw, found_in, groups_of, indexed, kinds_of, photo, save
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -32,6 +32,20 @@ def test_pictures_of_the_same_pixels_are_one_group_though_nothing_is_seen_on_the
     assert set(kinds_of(found).values()) == {SAME_PIXELS}
     assert {row["kind"] for row in found.groups.to_pylist()} == {None, SAME_PIXELS}
     assert {row["how"] for row in found.groups.to_pylist()} == {"", "other file, same picture"}
+
+
+def test_two_cuts_of_one_photo_are_no_lookalikes_of_each_other(tmp_path: Path) -> None:
+    """What they share is less than half of both, so they are no copies; but both are copies of the photo."""
+    pictures = draw(tmp_path / "pictures", {0: ()})
+    whole = photo(0)
+    save(pictures / "0/left.png", whole[:, :120])
+    save(pictures / "0/right.png", whole[:, 70:])
+    found = found_in(pictures, tmp_path / "catalogue", lookalike=0.0)
+    assert groups_of(found) == [["0/photo.png", "0/left.png", "0/right.png"]]
+    assert {frozenset(pair): kind for pair, kind in kinds_of(found).items()} == {
+        frozenset(("0/photo.png", "0/left.png")): COPY,
+        frozenset(("0/photo.png", "0/right.png")): COPY,
+    }
 
 
 def test_many_equal_files_on_both_sides_of_a_copy_take_no_time(tmp_path: Path) -> None:
