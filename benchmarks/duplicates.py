@@ -12,7 +12,9 @@
 
 A pair of files counts for the original and the copy that was made of it. Two copies of one original are right if they
 are found, and nobody misses them ("strict" leaves them out). Photos that are known to be one photograph are neither
-right nor wrong. Where photos are the same and nobody knows it, precision is told too low, for everyone alike.
+right nor wrong: those of the same bytes, eleven pairs of Cars, and those that were judged to be one by somebody who did
+not know who had found them (``_duplicate_judging.py``; --sheets writes what is left to judge). Where photos are the
+same and nobody knows it, precision is told too low, for everyone alike.
 Intervals are of 95 %, by originals.
 
     python -m benchmarks duplicates --part edits --originals 500 --copies-each 3 --work ../duplicates
@@ -57,7 +59,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--photos", type=int, help="of Grocery and Cars, drawn by lot; default: all")
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), metavar="NAME")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--sheets", type=Path, help="folder for pictures of the pairs of bursts, for looking")
+    parser.add_argument("--sheets", type=Path, help="folder for pictures of pairs to look at")
     parser.add_argument("--sarees", type=int, default=20, help="photos of each saree")
     parser.add_argument("--sizes", type=_sizes, default=[12_500, 25_000, 50_000, 100_000], help="of growth, 1000,2000")
     for hidden in ("--contender", "--folder", "--list", "--out"):
@@ -139,6 +141,8 @@ def edits(work: Path, given: argparse.Namespace) -> dict[str, Any]:
         except ContenderError as error:
             print(f"{name} is left out: {error}")
     points = {name: _points(truth, finding, given.precision) for name, finding in findings.items()}
+    if given.sheets is not None:
+        _lay_out(given, truth, [pairs for settings in points.values() for pairs in settings.values()])
     _print_summary(truth, findings, points)
     for name, finding in findings.items():
         told[name] = {"seconds": finding.seconds, "peak": finding.peak, "notes": finding.notes, **finding.figures}
@@ -147,6 +151,17 @@ def edits(work: Path, given: argparse.Namespace) -> dict[str, Any]:
     if OWN in findings:
         _print_goal(truth, next(iter(points[OWN].values())))
     return told
+
+
+def _lay_out(given: argparse.Namespace, truth: Truth, called: list[Pairs]) -> None:
+    """Write the pairs of two photographs, as far as is known, that anybody calls copies and nobody has judged."""
+    from benchmarks._duplicate_edits import photos
+    from benchmarks._duplicate_judging import disputed, lay_out, verdicts
+
+    every = photos(given.data)
+    judged = verdicts()
+    left = [pair for pair in disputed(every, truth, called) if pair not in judged]
+    print(f"{len(left)} pairs of photos to be judged: {lay_out(given.sheets, every, left, seed=given.seed)}")
 
 
 def _planted(work: Path, given: argparse.Namespace) -> Truth:
@@ -159,6 +174,7 @@ def _planted(work: Path, given: argparse.Namespace) -> Truth:
         truth_of,
         write_truth,
     )
+    from benchmarks._duplicate_judging import verdicts, with_verdicts
     from indexer.options import progress_bar
 
     every = photos(given.data)
@@ -176,7 +192,8 @@ def _planted(work: Path, given: argparse.Namespace) -> Truth:
     folder = work / "images"
     with progress_bar("planting") as progress:
         plant(folder, every, places, copies, seed=given.seed, record=asked, progress=progress)
-    truth = truth_of(every, number, places, copies)
+    # Only now, so that what somebody has seen does not decide what is copied.
+    truth = truth_of(every, with_verdicts(every, number, verdicts()), places, copies)
     there = sorted(path.name for path in folder.iterdir())
     if there != list(truth.names):
         raise SystemExit(f"{folder} holds files of nobody's making; give another --work")
