@@ -239,7 +239,7 @@ def look_apart(name: str, folder: Path, work: Path, options: Sequence[str], *, t
     Raises:
         ContenderError: it failed or took too long.
     """
-    out = work / f"{name.replace(' ', '-')}.npz"
+    out = _found_by(name, work)
     out.unlink(missing_ok=True)
     program = sys.executable if CONTENDERS[name].module is None else peers.interpreter()
     command = [program, "-W", "ignore", "-m", "benchmarks", "duplicates", "--contender", name, "--work", str(work)]
@@ -249,8 +249,27 @@ def look_apart(name: str, folder: Path, work: Path, options: Sequence[str], *, t
     )
     peak = run([*command, "--folder", str(folder), "--out", str(out), *options], timeout=timeout, more=cache)
     finding = Finding.read(out)
-    finding.peak = peak
+    finding.figures["peak"] = finding.peak = peak
+    finding.write(out)
     return finding
+
+
+def look_up(name: str, work: Path) -> Finding:
+    """What a contender found in an earlier run in the same folder.
+
+    Raises:
+        ContenderError: there was none.
+    """
+    out = _found_by(name, work)
+    if not out.exists():
+        raise ContenderError(f"{out} is not there")
+    finding = Finding.read(out)
+    finding.peak = float(finding.figures.get("peak", "nan"))
+    return finding
+
+
+def _found_by(name: str, work: Path) -> Path:
+    return work / f"{name.replace(' ', '-')}.npz"
 
 
 def run(command: Sequence[str], *, timeout: float, more: dict[str, str] | None = None) -> float:

@@ -31,7 +31,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from benchmarks._duplicate_contenders import CONTENDERS, OWN, ContenderError, Finding, look_apart, version_or_reason
+from benchmarks._duplicate_contenders import (
+    CONTENDERS,
+    OWN,
+    ContenderError,
+    Finding,
+    look_apart,
+    look_up,
+    version_or_reason,
+)
 from benchmarks._duplicate_figures import Figures, Pairs, Truth, best_point, figures
 from benchmarks.machine import load, photo_folder, print_machine
 
@@ -60,6 +68,9 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), metavar="NAME")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sheets", type=Path, help="folder for pictures of pairs to look at")
+    parser.add_argument(
+        "--found", action="store_true", help="count again what an earlier run of edits in the same --work found"
+    )
     parser.add_argument("--sarees", type=int, default=20, help="photos of each saree")
     parser.add_argument("--sizes", type=_sizes, default=[12_500, 25_000, 50_000, 100_000], help="of growth, 1000,2000")
     for hidden in ("--contender", "--folder", "--list", "--out"):
@@ -68,6 +79,8 @@ def main(arguments: list[str]) -> None:
     if given.contender:
         _look(given)
         return
+    if given.found and given.work is None:
+        parser.error("--found goes with --work, the folder of the earlier run")
     packages = ["numpy", "opencv-python-headless", "torch", "timm", "openvino", "simplejpeg", "pillow"]
     print_machine(packages)
     with tempfile.TemporaryDirectory() as temporary:
@@ -130,14 +143,17 @@ def edits(work: Path, given: argparse.Namespace) -> dict[str, Any]:
     options = ["--precision", str(given.precision), "--effort", given.effort or "usual"]
     findings: dict[str, Finding] = {}
     for name in given.contenders:
-        if name != OWN:
+        if name != OWN and not given.found:
             version, reason = version_or_reason(name)
             if reason is not None:
                 print(f"{name} is left out: {reason}")
                 continue
             print(f"{name}: {CONTENDERS[name].package} {version}", flush=True)
         try:
-            findings[name] = look_apart(name, work / "images", work, options, timeout=60 * given.timeout)
+            if given.found:
+                findings[name] = look_up(name, work)
+            else:
+                findings[name] = look_apart(name, work / "images", work, options, timeout=60 * given.timeout)
         except ContenderError as error:
             print(f"{name} is left out: {error}")
     points = {name: _points(truth, finding, given.precision) for name, finding in findings.items()}
