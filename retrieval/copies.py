@@ -2,7 +2,8 @@
 
 A copy is the same photograph: turned, mirrored, cut, scaled, recoloured, framed or written on, what is left of it lies
 over the original to within a pixel and has its light and dark in the same places. Another photograph of the same thing
-lies over it only nearly: the camera has moved, and near things before far ones. That is what is measured here.
+lies over it only nearly: the camera has moved, and near things before far ones. That is what is measured here, by what
+is seen at each place and by how the local features lie (``retrieval.bending``).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from retrieval.bending import bend
 from retrieval.local_features import LocalFeatures, correspond, opencv
 
 LEAST_MATCHES: Final = 6
@@ -20,6 +22,10 @@ WITHIN: Final = 3.0
 """Pixels of the compared pictures within which a correspondence supports a fit."""
 EXACT, NEAR = 1.2, 10.0
 """Pixels within which a correspondence of a copy lies, and within which it says anything about how exactly."""
+PARALLAX: Final = 3.3
+"""Times ``EXACT`` within which a correspondence says how things are bent; what lies farther off is an error."""
+STRAIGHT, BENT = 6.0, 12.0
+"""``bend`` up to which two pictures may be one photograph, and from which they are two."""
 STRETCHED: Final = 3.0
 """Widest ratio of the two scales of a fit."""
 SCALES: Final = (0.1, 10.0)
@@ -58,8 +64,8 @@ class Overlay:
     """One picture laid over another.
 
     Attributes:
-        agreement: in [0, 1]: how much the two agree where they overlap, times how exactly they lie over each other.
-            A copy has nearly 1, another photograph of the same scene seldom 0.7.
+        agreement: in [0, 1]: how much the two agree where they overlap, times how exactly they lie over each other,
+            and 0 where they do so only with a bend. A copy has nearly 1, another photograph of the same scene 0.
         matches: local features that lie over each other.
         transform: (2, 3) float64, from pixels of the first picture to pixels of the second, x and y, both as large as
             the originals are.
@@ -123,7 +129,8 @@ def overlay(a: LocalFeatures, b: LocalFeatures) -> Overlay | None:
     if not SCALES[0] < scale < SCALES[1] or large > STRETCHED * small:
         return None
     # In pixels of whichever of the two is drawn larger, and no finer than the coarser of the originals.
-    off = np.linalg.norm(from_a @ fit[:, :2].T + fit[:, 2] - to_b, axis=1) / max(1.0, scale)
+    aside = (from_a @ fit[:, :2].T + fit[:, 2] - to_b).astype(np.float64) / max(1.0, scale)
+    off = np.linalg.norm(aside, axis=1)
     exact = EXACT * max(1.0, 0.6 * max(a.zoom, b.zoom / scale))
     matches = int((off < exact).sum())
     if matches < LEAST_MATCHES:
@@ -131,12 +138,20 @@ def overlay(a: LocalFeatures, b: LocalFeatures) -> Overlay | None:
     rigid = matches / int((off < max(NEAR, 2 * exact)).sum())
     laid = _Laid.of(cv2, a, b, fit)
     agreement, colour = laid.agreement(cv2)
+    if rigid * agreement >= HOPELESS:
+        some = off < PARALLAX * exact
+        rigid *= _straight(bend(from_a[some].astype(np.float64), aside[some]))
     transform = _scaling(1 / b.zoom, 1 / b.zoom) @ np.vstack([fit, [0, 0, 1]]) @ _scaling(a.zoom, a.zoom)
     beyond = (0.0, 0.0)
     if rigid * agreement >= HOPELESS:
         back = np.asarray(cv2.invertAffineTransform(fit))
         beyond = _beyond(cv2, a.picture, b.picture, back), _beyond(cv2, b.picture, a.picture, fit)
     return Overlay(rigid * agreement, matches, transform[:2], laid.covered, colour, beyond)
+
+
+def _straight(bent: float) -> float:
+    """How far a bend leaves it open that two pictures are one photograph, in [0, 1]."""
+    return float(np.clip((BENT - bent) / (BENT - STRAIGHT), 0.0, 1.0))
 
 
 def are_copies(agreement: np.ndarray, covered: np.ndarray, line: float) -> np.ndarray:
