@@ -148,14 +148,15 @@ def _head(name: str, found: Found, lookalikes: int) -> str:
         since = f"; only what is new since version {found.new_since}, against all"
     if found.between is not None:
         since += f"; between {' and '.join(map(data, found.between))}"
+    unseen = ""
+    if found.not_examined is not None:
+        unseen = f"<span>{count(found.not_examined.num_rows, 'file')} not examined</span>"
     figures = [
         ("groups of one photograph", pc.count_distinct(found.groups.column("group")).as_py(), flag),
         (f"copies {COULD_GO}", sum(copies.values()), f"<span>{sorts(copies)}</span>" if copies else ""),
         ("pairs of lookalikes", lookalikes, "<span>other photographs, not copies</span>"),
-        ("unreadable", found.unreadable.num_rows, ""),
+        ("unreadable", found.unreadable.num_rows, unseen),
     ]
-    if found.not_examined is not None:
-        figures.append(("files not examined", found.not_examined.num_rows, ""))
     cells = "".join(
         f"<div><dt>{what}</dt><dd><strong>{number:,}</strong>{more}</dd></div>" for what, number, more in figures
     )

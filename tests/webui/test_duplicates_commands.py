@@ -139,7 +139,7 @@ def test_a_folder_says_which_files_were_not_examined(
     sentence = "1 file was not examined: no pictures, unreadable or hidden"
     assert f"\n{sentence}; --out or --json has the reasons\n" in said
     page = words((tmp_path / "out/report.html").read_text())
-    assert "files not examined 1" in page and sentence in page and "2/half.png :" in page
+    assert "unreadable 0 1 file not examined" in page and sentence in page and "2/half.png :" in page
     values = json.loads((tmp_path / "out/duplicates.json").read_text())
     assert [row["file"] for row in values["not_examined"]] == ["2/half.png"] and values["not_examined"][0]["reason"]
     assert as_json(run("duplicates", photos, *ON_CPU, "--json"))["not_examined"] == values["not_examined"]
