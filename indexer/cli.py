@@ -23,6 +23,7 @@ from indexer.options import (
     refuse,
     source_options,
 )
+from indexer.report_words import count
 from retrieval.errors import CatalogueError, InputError
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def index(
             )
     if summary.rejected and not summary.added + summary.updated + summary.unchanged:
         raise InputError(
-            f"not one of the {summary.rejected:,} inputs of {source} became an item; "
+            f"not one of the {count(summary.rejected, 'input')} of {source} became an item; "
             f"see why with lookalike rejected {catalogue}"
         )
     picture = catalogue / "profile.svg"
@@ -145,23 +146,24 @@ def index(
     rate = f", {summary.embedded / summary.seconds:.0f} images/s" if summary.embedded else ""
     rate += f", by {summary.runtime}" if summary.runtime else ""
     click.echo(
-        f"{catalogue}: {summary.items:,} items (version {summary.version})\n"
+        f"{catalogue}: {count(summary.items, 'item')} (version {summary.version})\n"
         f"  added {summary.added:,}, updated {summary.updated:,}, unchanged {summary.unchanged:,}, "
         f"rejected {summary.rejected:,}\n"
-        f"  embedded {summary.embedded:,} images in {summary.seconds:.1f} s{rate}"
+        f"  embedded {count(summary.embedded, 'image')} in {summary.seconds:.1f} s{rate}"
     )
     if runtime != "auto" and not summary.embedded:
         click.echo(
             f"  --runtime {runtime} had nothing to do: all vectors are there already (lookalike info says by what)"
         )
     if summary.copies:
-        click.echo(f"  {summary.copies:,} items have the same bytes as another item")
+        click.echo(f"  {count(summary.copies, 'item has', 'items have')} the same bytes as another item")
     if summary.unlabelled:
         columns = ", ".join(manifest.table.column_names[3:]) or "none"
+        one = summary.unlabelled == 1
         click.echo(
-            f"  {summary.unlabelled:,} images of this source have no label; "
+            f"  {count(summary.unlabelled, 'image')} of this source {'has' if one else 'have'} no label; "
             + (
-                "put them into a folder for each label"
+                f"put {'it' if one else 'them'} into a folder for each label"
                 if source.is_dir()
                 else f"--label-column names the column that holds it (there are: {columns})"
             )
@@ -247,14 +249,14 @@ def info(catalogue: Path, as_json: bool) -> None:
         f"  embedder  {name_of(card)}, {card['pooling']} pooling, {card['dim']} dimensions, "
         f"{card['image_size']} px, digest {card['digest'][:12]}"
     )
-    by = ", ".join(f"{count:,} by {name}" for name, count in about["vectors"].items())
+    by = ", ".join(f"{number:,} by {name}" for name, number in about["vectors"].items())
     click.echo(f"  vectors   {by or 'none'}")
     click.echo(f"  index     {about['index']}")
     if (fitted := about["calibration"]) is not None:
         click.echo(f"  labels    {fitted.get('damaged') or f'calibrated on {told(fitted)}'}")
     click.echo(f"  columns   {', '.join(about['columns']) or 'none of your own'}")
-    for source, count in about["sources"].items():
-        click.echo(f"  source    {source} ({count:,})")
+    for source, number in about["sources"].items():
+        click.echo(f"  source    {source} ({number:,})")
     click.echo(f"  rejected  {about['rejected']:,}")
     click.echo(f"  on disk   {about['bytes'] / 2**20:,.1f} MiB")
 
@@ -280,7 +282,7 @@ def verify(ctx: click.Context, catalogue: Path, sources: bool, repair: bool, as_
     if as_json:
         echo_json({"ok": not problems, "version": version, "items": items, "problems": [p.to_dict() for p in problems]})
     elif not problems:
-        click.echo(f"{catalogue}: {items:,} items at version {version}, all well")
+        click.echo(f"{catalogue}: {count(items, 'item')} at version {version}, all well")
     else:
         for problem in problems:
             click.echo(f"{problem.where}: {problem.what}; {problem.remedy}")

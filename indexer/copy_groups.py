@@ -86,10 +86,17 @@ def gather(
     for at, of_node in enumerate(candidates):
         members[int(best[at])] += of_node
     why = {
-        at: why_kept(candidates[at][0], [one for one in together if one is not candidates[at][0]], policy)
+        nodes[at].places[0]: why_kept(
+            candidates[at][0], [one for one in together if one is not candidates[at][0]], policy
+        )
         for at, together in members.items()
         if len(together) > 1
     }
+    for at, of_node in enumerate(candidates):
+        kept = candidates[int(best[at])][0]
+        for place, one in zip(nodes[at].places, of_node, strict=True):
+            if one is not kept:
+                why[place] = why_kept(kept, [one], policy)
     values = items.column(split).to_pylist() if split in items.column_names else [None] * items.num_rows
     parts = [None if value is None else str(value) for value in values]
     return Gathered(items, parts, nodes, copies + lookalikes, best, why, unread)

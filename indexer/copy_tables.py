@@ -60,7 +60,7 @@ GROUPS_SCHEMA: Final = pa.schema(
         pa.field("id", pa.string(), nullable=False),
         # exactly one of a group
         pa.field("keep", pa.bool_(), nullable=False),
-        # of the one that is kept, why; "" for the others
+        # of the one that is kept, why; of another one, why the kept one is kept over it
         pa.field("why", pa.string(), nullable=False),
         # what it is to the one that is kept; null for that one
         pa.field("kind", pa.string()),
@@ -183,7 +183,7 @@ class Gathered:
         nodes: a node for each different bytes that could be read.
         pairs: of nodes.
         best: (n,) int64, the node whose copy each is, itself where of none.
-        why: of a node that is kept, why.
+        why: place of an item of a group → why it is kept, or why another one is kept over it.
         unread: id and reason of items that could not be read.
         after: only items of a higher row count as new; None: all of them.
         late: rows of items that count as new besides.
@@ -311,7 +311,7 @@ class Gathered:
         return {
             **of_pair,
             "keep": kept,
-            "why": self.why.get(best, "") if kept else "",
+            "why": self.why.get(place, ""),
             "how": "" if kept else row["how"],
             "split": self.split[place],
             "bytes": facts["bytes"],

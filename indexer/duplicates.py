@@ -77,6 +77,7 @@ class Found:
         effort: how hard copies were looked for.
         between: the two splits that copies stand in both of, where only these were asked for.
         new_since: version of the run before, where only what came since was asked for.
+        not_examined: file and reason of what lies in a folder and is no item; None where a catalogue was asked.
     """
 
     pairs: pa.Table
@@ -88,6 +89,7 @@ class Found:
     effort: str
     between: tuple[str, str] | None
     new_since: int | None
+    not_examined: pa.Table | None = None
 
     def facts(self) -> dict[str, Any]:
         """Plain values for JSON of all but the pairs and groups."""
@@ -99,6 +101,7 @@ class Found:
             "between": self.between,
             "new_since": self.new_since,
             "unreadable": self.unreadable.to_pylist(),
+            "not_examined": None if self.not_examined is None else self.not_examined.to_pylist(),
         }
 
     def to_dict(self) -> dict[str, Any]:

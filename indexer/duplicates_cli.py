@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +15,8 @@ from indexer.report_words import count
 from retrieval.errors import InputError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from indexer.catalogue import Catalogue
     from indexer.duplicates import Found
 
@@ -162,7 +165,7 @@ def duplicates(
             return
     assert found is not None
     if as_json:
-        echo_json({"catalogue": str(place), "out": None if out is None else str(out), **found.to_dict()})
+        _print_json(found, catalogue=str(place), out=None if out is None else str(out))
         return
     _print(found)
     if out is not None:
@@ -179,8 +182,9 @@ def _rules(keep: str | None) -> Sequence[str]:
 
 def _find(opened: Catalogue, **asked: Any) -> Found:
     from indexer.duplicates import find
+    from indexer.folder_catalogue import not_examined
 
-    return find(opened, bars=progress_bar, notice=notice, **asked)
+    return replace(find(opened, bars=progress_bar, notice=notice, **asked), not_examined=not_examined(opened))
 
 
 def _write(opened: Catalogue, found: Found, out: Path) -> None:
@@ -281,42 +285,65 @@ def _print_skipped(skipped: Any) -> None:
         click.echo(f"    and {len(rows) - PRINTED:,} more; --json has all")
 
 
-def _print(found: Found) -> None:
-    from indexer.duplicates_files import summary
+def _print_json(found: Found, **given: Any) -> None:
+    from indexer.duplicates_files import as_json
 
-    line, kinds, groups = found.threshold, summary(found), found.groups.to_pylist()
-    numbers = dict.fromkeys(row["group"] for row in groups)
+    for piece in as_json(given | found.facts(), groups=found.groups, pairs=found.pairs):
+        click.echo(piece, nl=False)
+    click.echo()
+
+
+def _print(found: Found) -> None:
+    import pyarrow.compute as pc
+
+    from indexer.duplicates_words import (
+        COULD_GO,
+        apart,
+        apart_told,
+        copies_of,
+        not_examined_told,
+        pairs_of,
+        sorts,
+        threshold_told,
+    )
+
+    copies, numbers = copies_of(found.groups), pc.unique(found.groups.column("group"))
     which = "" if found.between is None else f" across {found.between[0]} and {found.between[1]}"
     which += "" if found.new_since is None else f" with an item newer than version {found.new_since}"
+    lookalikes = pairs_of(found.pairs).get("lookalike", 0)
     click.echo(
         f"{count(found.examined, 'picture')} of different bytes looked at, effort {found.effort}, "
         f"version {found.version}\n"
-        f"{count(len(numbers), 'group')} of copies{which}: {kinds['same bytes']:,} pairs of the same bytes, "
-        f"{kinds['same pixels']:,} of the same pixels, {kinds['copy']:,} edited; "
-        f"{kinds['lookalike']:,} pairs of lookalikes (another photograph)"
+        f"{count(len(numbers), 'group')} of one photograph{which}; "
+        f"{count(sum(copies.values()), 'copy', 'copies')} {COULD_GO}{': ' if copies else ''}{sorts(copies)}; "
+        f"{count(lookalikes, 'pair')} of lookalikes (other photographs, not copies)"
     )
-    reached = "" if line.reached else f", and not the {line.wanted:.3g} that was wanted"
-    click.echo(
-        f"called a copy from an agreement of {line.agreement:.2f} on: of {line.planted:,} planted copies and "
-        f"{line.judged:,} judged pairs, right {line.precision:.1%} ({line.low:.1%} to {line.high:.1%}){reached}; "
-        f"{line.recall:.1%} of the planted ones found"
-        + (f"; {line.ambiguous:,} pairs that may be copies nobody planted left out" if line.ambiguous else "")
-    )
+    if found.between is not None and (besides := apart(found.groups, found.pairs)):
+        click.echo(apart_told(besides))
+    click.echo(threshold_told(found.threshold))
     if found.unreadable.num_rows:
         click.echo(
             f"{count(found.unreadable.num_rows, 'item')} could not be looked at; --out or --json has the reasons"
         )
-    shown = list(numbers)[:PRINTED]
-    for number in shown:
-        members = [row for row in groups if row["group"] == number]
-        click.echo(f"\ngroup {number}{', labels differ' if members[0]['conflict'] else ''}")
-        for row in members[:PRINTED]:
-            label = f"  [{printable(row['label'])}]" if members[0]["conflict"] and row["label"] else ""
-            told = (
-                f"keep: {row['why']}" if row["keep"] else ": ".join(part for part in (row["kind"], row["how"]) if part)
-            )
-            click.echo(f"  {printable(row['id'])}{label}  {told}")
-        if len(members) > PRINTED:
-            click.echo(f"  and {len(members) - PRINTED:,} more")
-    if len(numbers) > len(shown):
-        click.echo(f"\nand {len(numbers) - len(shown):,} more groups; --out writes all")
+    if found.not_examined is not None and found.not_examined.num_rows:
+        click.echo(f"{not_examined_told(found.not_examined.num_rows)}; --out or --json has the reasons")
+    for number in numbers.slice(0, PRINTED).to_pylist():
+        _print_group(number, found.groups.filter(pc.equal(found.groups.column("group"), number)))
+    if len(numbers) > PRINTED:
+        click.echo(f"\nand {count(len(numbers) - PRINTED, 'more group')}; --out writes all")
+
+
+def _print_group(number: int, members: pa.Table) -> None:
+    """Print a group, the kept one first, and why it is kept over a copy where that is not its first reason."""
+    kept, *copies = members.slice(0, PRINTED).to_pylist()
+    click.echo(f"\ngroup {number}{', labels differ' if kept['conflict'] else ''}")
+    for row in (kept, *copies):
+        label = f"  [{printable(row['label'])}]" if kept["conflict"] and row["label"] else ""
+        told = ": ".join(part for part in (row["kind"], row["how"]) if part)
+        if row["keep"]:
+            told = f"keep: {row['why']}"
+        elif row["why"] != kept["why"]:
+            told += f" (kept over it: {row['why']})"
+        click.echo(f"  {printable(row['id'])}{label}  {told}")
+    if members.num_rows > PRINTED:
+        click.echo(f"  and {members.num_rows - PRINTED:,} more")

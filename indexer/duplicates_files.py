@@ -5,24 +5,33 @@ groups.csv         a row an item; its column ``decision`` says what --apply does
 pairs.csv          a row a pair; its column ``copy`` is for yes or no, and --judged reads it
 groups.parquet     the same without these columns, with the transforms
 pairs.parquet
-duplicates.json    how they were found; written last, with the SHA-256 of the other files
+duplicates.json    how they were found, with the SHA-256 of the other files
+
+A report that is written over an older one may be killed between two of its files. So ``duplicates.json`` is written
+twice: before the first file takes its place, when it names what is coming and, as ``before``, what is there; and after
+the last. Whatever it names only we have written.
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import hashlib
 import io
+import json
+import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from indexer.deciding import DECISIONS_SCHEMA
-from indexer.duplicates import KINDS, Found
-from indexer.files import TEMPORARY_PREFIX, read_json, sha256_of, write_bytes, write_json
+from indexer.duplicates import Found
+from indexer.files import TEMPORARY_PREFIX, atomic_write, read_json, sha256_of, sweep, write_json
 from indexer.spreadsheets import as_cell, as_text
 from retrieval.errors import DamagedError, InputError
 
@@ -37,6 +46,8 @@ _GROUP_COLUMNS: Final = (
 _PAIR_COLUMNS: Final = (
     "a", "b", "copy", "kind", "how", "agreement", "sure", "similarity", "covered_a", "covered_b",
 )  # fmt: skip
+AT_ONCE: Final = 4096
+"""Rows that are turned into text together: in Python a row is some ten times as large as in the table."""
 YES, NO = frozenset(("yes", "y", "true", "1", "copy")), frozenset(("no", "n", "false", "0"))
 
 
@@ -54,16 +65,16 @@ def check_folder(folder: Path) -> None:
     if not inside:
         return
     written: Mapping[str, str] = {}
+    before: Mapping[str, str] = {}
     if VALUES in inside:
-        try:
-            written = read_json(folder / VALUES).get("files", {})
-        except DamagedError:
-            written = {}
+        with contextlib.suppress(DamagedError):
+            values = read_json(folder / VALUES)
+            written, before = values.get("files", {}), values.get("before", {})
     ours = {PAGE, GROUPS, PAIRS, VALUES, *TABLES}
     if not written or inside - ours:
         raise InputError(f"{folder} holds other things than a report of duplicates; name a new folder with --out")
     for name in (GROUPS, PAIRS):
-        if name in inside and sha256_of(folder / name) != written.get(name):
+        if name in inside and sha256_of(folder / name) not in (written.get(name), before.get(name)):
             raise InputError(
                 f"{folder / name} was changed since it was written; give it back with --apply and --from, or with "
                 "--judged, or name another folder with --out"
@@ -71,32 +82,63 @@ def check_folder(folder: Path) -> None:
 
 
 def write_out(folder: Path, found: Found, page: str, about: Mapping[str, Any]) -> None:
-    """Write a report, ``duplicates.json`` last.
+    """Write a report. A folder that changes meanwhile is refused: finding takes long enough to fill something in.
 
     Raises:
+        InputError: as of ``check_folder``.
         CatalogueError: the disk is full or the folder cannot be written.
     """
-    write_bytes(folder / PAGE, page.encode())
-    decided = [row | {"decision": KEEP if row["keep"] else REMOVE} for row in found.groups.to_pylist()]
-    write_bytes(folder / GROUPS, _csv(_GROUP_COLUMNS, decided))
-    write_bytes(folder / PAIRS, _csv(_PAIR_COLUMNS, found.pairs.to_pylist()))
-    for name, table in zip(TABLES, (found.groups, found.pairs), strict=True):
-        buffer = io.BytesIO()
-        pq.write_table(table, buffer)
-        write_bytes(folder / name, buffer.getvalue())
-    files = {name: sha256_of(folder / name) for name in (PAGE, GROUPS, PAIRS, *TABLES)}
-    write_json(folder / VALUES, {**found.facts(), "about": about, "files": files})
+    check_folder(folder)
+    sweep(folder)
+    groups, pairs = found.groups, found.pairs
+    decision = pc.if_else(groups.column("keep"), KEEP, REMOVE)
+    with contextlib.ExitStack() as renamed:
+        files: dict[str, str] = {}
+
+        @contextlib.contextmanager
+        def writing(name: str) -> Iterator[BinaryIO]:
+            file = renamed.enter_context(atomic_write(folder / name))
+            yield file
+            file.flush()
+            with os.fdopen(os.dup(file.fileno()), "rb") as again:
+                again.seek(0)
+                files[name] = hashlib.file_digest(again, "sha256").hexdigest()
+
+        with writing(PAGE) as file:
+            file.write(page.encode())
+        with writing(GROUPS) as file:
+            _write_csv(file, _GROUP_COLUMNS, groups.append_column("decision", decision))
+        with writing(PAIRS) as file:
+            _write_csv(file, _PAIR_COLUMNS, pairs)
+        for name, table in zip(TABLES, (groups, pairs), strict=True):
+            with writing(name) as file:
+                pq.write_table(table, file)
+        check_folder(folder)
+        values = {**found.facts(), "about": about, "files": files}
+        there = {name: sha256_of(folder / name) for name in (GROUPS, PAIRS) if (folder / name).exists()}
+        write_json(folder / VALUES, {**values, "before": there})
+    write_json(folder / VALUES, values)
+
+
+def as_json(values: Mapping[str, Any], **tables: pa.Table) -> Iterator[str]:
+    """Write an object of these values, and of tables as lists of rows, piece by piece."""
+    yield json.dumps(values, ensure_ascii=False, default=str).removesuffix("}")
+    for name, table in tables.items():
+        between = f', "{name}": ['
+        for batch in table.to_batches(AT_ONCE):
+            for_all = ", ".join(json.dumps(row, ensure_ascii=False, default=str) for row in batch.to_pylist())
+            yield between + for_all
+            between = ", "
+        yield "]" if table.num_rows else f"{between}]"
+    yield "}"
 
 
 def decisions_of(groups: pa.Table) -> pa.Table:
     """What the policy decides: every item of a group goes but the one that is kept; ``DECISIONS_SCHEMA``."""
-    kept = {row["group"]: row["id"] for row in groups.to_pylist() if row["keep"]}
-    rows = [
-        {"id": row["id"], "kept": kept[row["group"]], "kind": row["kind"]}
-        for row in groups.to_pylist()
-        if not row["keep"]
-    ]
-    return pa.Table.from_pylist(rows, schema=DECISIONS_SCHEMA)
+    keeps = groups.filter(groups.column("keep"))
+    gone = groups.filter(pc.invert(groups.column("keep")))
+    at = pc.index_in(gone.column("group"), value_set=keeps.column("group").combine_chunks())
+    return pa.table([gone.column("id"), keeps.column("id").take(at), gone.column("kind")], schema=DECISIONS_SCHEMA)
 
 
 def read_decisions(path: Path) -> pa.Table:
@@ -146,14 +188,16 @@ def read_judged(path: Path) -> dict[tuple[str, str], bool]:
     return said
 
 
-def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
-    text = io.StringIO()
-    # A carriage return in an id is quoted only where it is part of the line end.
-    writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow([_cell(row.get(name)) for name in columns])
-    return text.getvalue().encode()
+def _write_csv(file: BinaryIO, columns: Sequence[str], table: pa.Table) -> None:
+    def write(rows: Iterable[Sequence[str]]) -> None:
+        text = io.StringIO()
+        # A carriage return in an id is quoted only where it is part of the line end.
+        csv.writer(text, lineterminator="\r\n").writerows(rows)
+        file.write(text.getvalue().encode())
+
+    write([columns])
+    for batch in table.select([name for name in columns if name in table.column_names]).to_batches(AT_ONCE):
+        write([_cell(row.get(name)) for name in columns] for row in batch.to_pylist())
 
 
 def _cell(value: Any) -> str:
@@ -167,22 +211,19 @@ def _cell(value: Any) -> str:
 
 
 def _read(path: Path, columns: Sequence[str], like: str) -> list[dict[str, str]]:
+    take = f"take the {like} that --out writes, and change that"
     try:
         text = path.read_bytes().decode("utf-8-sig")  # and not as text, which would change the line ends in an id
         # Spreadsheets of half of Europe write semicolons.
         first = text.partition("\n")[0]
         rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
-        missing = set(columns) - set(rows.fieldnames or ())
-        if missing:
-            raise InputError(
-                f"{path} has no column {min(missing)!r}; take the {like} that --out writes, and change that"
-            )
+        named = list(rows.fieldnames or ())
+        for name in columns:
+            if named.count(name) != 1:
+                how_often = f"{named.count(name)} columns" if name in named else "no column"
+                raise InputError(f"{path} has {how_often} {name!r}; {take}")
         return [{name: as_text(row[name] or "") for name in columns} for row in rows]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no text file in UTF-8; {take}") from error
+    except (OSError, csv.Error) as error:
         raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
-
-
-def summary(found: Found) -> dict[str, int]:
-    """Count pairs by kind."""
-    kinds = found.pairs.column("kind").to_pylist()
-    return {kind: kinds.count(kind) for kind in KINDS}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from itertools import groupby
 from math import floor
 from typing import Any, Final
 
@@ -14,6 +13,15 @@ import pyarrow.compute as pc
 
 from indexer.catalogue import Catalogue
 from indexer.duplicates import KINDS, Found
+from indexer.duplicates_words import (
+    COULD_GO,
+    apart,
+    apart_told,
+    copies_of,
+    not_examined_told,
+    sorts,
+    threshold_told,
+)
 from indexer.report_frame import Part, framed
 from indexer.report_pictures import Album
 from indexer.report_style import STYLE
@@ -28,6 +36,7 @@ MOST_COPIES: Final = 12
 """Copies that are drawn of one group."""
 MOST_LOOKALIKES: Final = 100
 MOST_UNREADABLE: Final = 200
+"""Of what could not be looked at, and of what was not examined, each."""
 PICTURE_SIZE: Final = 176
 """Longest side of the pictures, pixels."""
 MOST_BYTES: Final = 9_000_000
@@ -65,11 +74,9 @@ _OWN: Final = """
 }
 """
 
-_COPIES: Final = {_SAME_BYTES: "of the same bytes", _SAME_PIXELS: "of the same pixels", _COPY: "edited or saved anew"}
 _UNMADE: Final = {_SAME_BYTES: "the same file again", _SAME_PIXELS: "the same picture in another file"}
 
 _Row = dict[str, Any]
-_Group = list[_Row]
 
 
 def duplicates_page(catalogue: Catalogue, found: Found) -> str:
@@ -80,79 +87,75 @@ def duplicates_page(catalogue: Catalogue, found: Found) -> str:
         found: in it.
     """
     album = Album(lambda id: thumbnail(catalogue, id, size=PICTURE_SIZE), most=MOST_BYTES)
-    groups = _groups(found.groups)
     lookalikes = found.pairs.filter(pc.equal(found.pairs.column("kind"), _LOOKALIKE))
-    parts = _parts(found, groups, album)
+    parts = _parts(found, album)
     if lookalikes.num_rows:
         heading = f"Lookalikes: {count(lookalikes.num_rows, 'pair')}"
         parts.append(("lookalikes", heading, partial(_lookalikes, catalogue, lookalikes, album)))
     if found.unreadable.num_rows:
         heading = f"Unreadable: {found.unreadable.num_rows:,}"
-        parts.append(("unreadable", heading, partial(_unreadable, found.unreadable)))
+        said = "Nothing can be said of these."
+        parts.append(("unreadable", heading, partial(_listed, found.unreadable, "id", said)))
+    if found.not_examined is not None and found.not_examined.num_rows:
+        heading = f"Not examined: {count(found.not_examined.num_rows, 'file')}"
+        said = f"{not_examined_told(found.not_examined.num_rows)}; a folder that was not entered counts as one."
+        parts.append(("not-examined", heading, partial(_listed, found.not_examined, "file", said)))
     name = str(catalogue.about["name"])
-    head = _head(name, found, groups, lookalikes.num_rows)
-    return framed(f"Duplicates in {name}", STYLE + _OWN, head, parts)
+    return framed(f"Duplicates in {name}", STYLE + _OWN, _head(name, found, lookalikes.num_rows), parts)
 
 
-def _groups(table: pa.Table) -> list[_Group]:
-    """The groups, larger first, the kept one of each before its copies."""
-    rows = sorted(table.to_pylist(), key=lambda row: (row["group"], not row["keep"]))
-    each = [list(of_one) for _, of_one in groupby(rows, lambda row: row["group"])]
-    return sorted(each, key=lambda group: -len(group))
-
-
-def _parts(found: Found, groups: list[_Group], album: Album) -> list[Part]:
-    """The parts of groups: those of several labels, those across the splits asked for, and the others."""
+def _parts(found: Found, album: Album) -> list[Part]:
+    """The parts of groups: those of several labels, those across the splits asked for, and the others; larger first."""
     one, other = map(data, found.between or ("", ""))
-    conflicting: list[_Group] = []
-    across: list[_Group] = []
-    others: list[_Group] = []
-    for group in groups:
-        leaks = found.between is not None and set(found.between) <= {row["split"] for row in group}
-        (conflicting if group[0]["conflict"] else across if leaks else others).append(group)
+    groups = found.groups
+    each = groups.group_by("group").aggregate([("id", "count"), ("conflict", "any")])
+    each = each.sort_by([("id_count", "descending"), ("group", "ascending")])
+    number, differ = each.column("group"), each.column("conflict_any")
+    leaks = pc.and_(pc.is_valid(number), pc.invert(differ))
+    for split in found.between or ():
+        of_split = groups.filter(pc.equal(groups.column("split"), split)).column("group").combine_chunks()
+        leaks = pc.and_(leaks, pc.is_in(number, value_set=of_split))
+    if found.between is None:
+        leaks = pc.and_(leaks, False)
+    rest = pc.invert(pc.or_(differ, leaks))
+    conflicting, across, others = (number.filter(some) for some in (differ, leaks, rest))
     flattered = f"One photograph in {one} and in {other}: what is measured on one of them is flattered by the other."
     chosen = [
         ("conflicts", "Labels differ", conflicting, "One photograph under several labels: at most one is right."),
         ("across", f"In {one} and {other}", across, flattered),
-        ("copies", "Other copies" if conflicting or found.between else "Copies", others, "One photograph, again."),
+        ("copies", "Other copies" if len(conflicting) or found.between else "Copies", others, "One photograph, again."),
     ]
     left = MOST_GROUPS
     parts: list[Part] = []
     for place, heading, some, said in chosen:
         # That nothing leaks, or that nothing was found, is an answer too.
-        if some or (place == "across" and found.between) or (place == "copies" and not groups):
-            drawn = some[:left]
+        if len(some) or (place == "across" and found.between) or (place == "copies" and not groups.num_rows):
+            drawn = some.slice(0, left)
             left -= len(drawn)
-            besides = _apart(found) if place == "across" else 0
-            draw = partial(_drawn, drawn, len(some), said, album, besides)
+            besides = apart(groups, found.pairs) if place == "across" else 0
+            draw = partial(_drawn, groups, drawn, len(some), said, album, besides)
             parts.append((place, f"{heading}: {count(len(some), 'group')}", draw))
     return parts
 
 
-def _apart(found: Found) -> int:
-    """Pairs of copies whose pictures are in no group together: each is a copy of the other, not of what is kept."""
-    group = dict(zip(found.groups.column("id").to_pylist(), found.groups.column("group").to_pylist(), strict=True))
-    columns = (found.pairs.column(name).to_pylist() for name in ("a", "b", "kind"))
-    return sum(
-        kind != _LOOKALIKE and (a not in group or group[a] != group.get(b)) for a, b, kind in zip(*columns, strict=True)
-    )
-
-
-def _head(name: str, found: Found, groups: list[_Group], lookalikes: int) -> str:
-    kinds = [row["kind"] for group in groups for row in group if not row["keep"]]
-    told = [f"{kinds.count(kind):,} {said}" for kind, said in _COPIES.items() if kind in kinds]
-    differing = sum(group[0]["conflict"] for group in groups)
+def _head(name: str, found: Found, lookalikes: int) -> str:
+    copies = copies_of(found.groups)
+    conflicts = found.groups.filter(found.groups.column("conflict")).column("group")
+    differing = pc.count_distinct(conflicts).as_py()
     flag = f'<span><span class="flag">labels differ in {differing:,}</span></span>' if differing else ""
     since = ""
     if found.new_since is not None:
         since = f"; only what is new since version {found.new_since}, against all"
     if found.between is not None:
         since += f"; between {' and '.join(map(data, found.between))}"
+    unseen = ""
+    if found.not_examined is not None:
+        unseen = f"<span>{count(found.not_examined.num_rows, 'file')} not examined</span>"
     figures = [
-        ("groups of one photograph", len(groups), flag),
-        ("copies", len(kinds), f"<span>{', '.join(told)}</span>" if told else ""),
+        ("groups of one photograph", pc.count_distinct(found.groups.column("group")).as_py(), flag),
+        (f"copies {COULD_GO}", sum(copies.values()), f"<span>{sorts(copies)}</span>" if copies else ""),
         ("pairs of lookalikes", lookalikes, "<span>other photographs, not copies</span>"),
-        ("unreadable", found.unreadable.num_rows, ""),
+        ("unreadable", found.unreadable.num_rows, unseen),
     ]
     cells = "".join(
         f"<div><dt>{what}</dt><dd><strong>{number:,}</strong>{more}</dd></div>" for what, number, more in figures
@@ -162,7 +165,7 @@ def _head(name: str, found: Found, groups: list[_Group], lookalikes: int) -> str
         f'<p class="protocol">{count(found.examined, "picture")} of different bytes examined at version '
         f"{found.version}, effort {data(found.effort)}"
         f'{since}.</p><dl class="leading">{cells}</dl>'
-        f'<p class="threshold">{_threshold(found.threshold, _COPY in kinds)}</p></header>'
+        f'<p class="threshold">{_threshold(found.threshold, _COPY in copies)}</p></header>'
     )
 
 
@@ -172,48 +175,29 @@ def _threshold(given: Threshold | None, copies: bool) -> str:
         if copies:
             return "How sure these are is not known: no precision was estimated."
         return "No precision was estimated; only the same bytes and the same pixels are called copies."
-    wanted = f"{100 * given.wanted:.6g} %"
-    line = f"pairs that agree by {given.agreement:.3f} or more are called copies"
-    judged = f" and {count(given.judged, 'judged pair')}" if given.judged else ", and no judged pairs"
-    if not given.reached:
-        start = (
-            f'<span class="flag">below {wanted}</span> The wanted precision of {wanted} is not reached; where it is '
-        )
-        start += f"highest, {line}"
-    else:
-        start = f"For a precision of {wanted}, {line}"
-    left = ""
-    if given.ambiguous:
-        left = (
-            f"; {count(given.ambiguous, 'pair')} {'is' if given.ambiguous == 1 else 'are'} left out of this, which may "
-            "be copies that nobody planted"
-        )
-    below = "; the interval goes below what was wanted" if given.reached and given.low < given.wanted else ""
-    return (
-        f"{start}: by {count(given.planted, 'planted copy', 'planted copies')}{judged}, "
-        f"<strong>{percent(given.precision, 1)} %</strong> of those called copies are right (95 % interval "
-        f"{percent(given.low, 1)} to {percent(given.high, 1)} %), and <strong>{percent(given.recall, 1)} %</strong> of "
-        f"the planted ones are found{left}{below}."
-    )
+    flag = "" if given.reached else f'<span class="flag">below {100 * given.wanted:.6g} %</span> '
+    return f"{flag}{threshold_told(given, strong=lambda share: f'<strong>{share}</strong>')}."
 
 
-def _drawn(groups: list[_Group], of: int, said: str, album: Album, besides: int) -> str:
+def _drawn(groups: pa.Table, numbers: pa.ChunkedArray, of: int, said: str, album: Album, besides: int) -> str:
     apart = (
-        f'<p class="note">{count(besides, "pair")} of copies besides, of pictures that are in no group together; '
-        "<code>pairs.csv</code> beside this page has all.</p>"
+        f'<p class="note">{apart_told(besides)}; <code>pairs.csv</code> beside this page has all.</p>'
         if besides
         else ""
     )
     if not of:
         return apart or '<p class="none">None was found.</p>'
-    rest = (
-        f'<p class="note">{count(of - len(groups), "more group")} not drawn; {_REST}.</p>' if of > len(groups) else ""
-    )
+    more = of - len(numbers)
+    rest = f'<p class="note">{count(more, "more group")} not drawn; {_REST}.</p>' if more else ""
     key = (
         f'<p class="key">Outlined: what the other one shows, <span>{_swatch("of-kept")}in the kept one</span> '
         f"<span>{_swatch('of-copy')}in the copy</span></p>"
     )
-    return f"<p>{said}</p>{key}{''.join(_group(group, album) for group in groups)}{rest}{apart}"
+    rows = groups.filter(pc.is_in(groups.column("group"), value_set=numbers.combine_chunks()))
+    drawn = "".join(
+        _group(rows.filter(pc.equal(rows.column("group"), number)), album) for number in numbers.to_pylist()
+    )
+    return f"<p>{said}</p>{key}{drawn}{rest}{apart}"
 
 
 def _swatch(kind: str) -> str:
@@ -221,21 +205,23 @@ def _swatch(kind: str) -> str:
     return f'<svg class="swatch-line" viewBox="0 0 46 10" aria-hidden="true">{lines}</svg>'
 
 
-def _group(group: _Group, album: Album) -> str:
-    kept, *copies = group
+def _group(group: pa.Table, album: Album) -> str:
+    (kept,) = group.filter(group.column("keep")).to_pylist()
+    copies = group.filter(pc.invert(group.column("keep")))
     number = int(kept["group"])
     flags = '<span class="flag">labels differ</span>' if kept["conflict"] else ""
-    splits = list(dict.fromkeys(row["split"] for row in group if row["split"] is not None))
+    splits = [split for split in pc.unique(group.column("split")).to_pylist() if split is not None]
     if len(splits) > 1:
         flags += f' <span class="flag">in {" and ".join(map(data, splits))}</span>'
-    rows = "".join(_beside(kept, copy, at == 0, album) for at, copy in enumerate(copies[:MOST_COPIES]))
-    more = len(copies) - MOST_COPIES
+    drawn = copies.slice(0, MOST_COPIES).to_pylist()
+    rows = "".join(_beside(kept, copy, at == 0, album) for at, copy in enumerate(drawn))
+    more = copies.num_rows - len(drawn)
     rest = (
         f'<p class="note">{count(more, "more copy", "more copies")} of it not drawn; {_REST}.</p>' if more > 0 else ""
     )
     return (
         f'<article class="group" aria-labelledby="group-{number}"><h3 id="group-{number}">Group {number:,}'
-        f'<span class="soft">{count(len(group), "picture")}</span>{flags}</h3>{rows}{rest}</article>'
+        f'<span class="soft">{count(group.num_rows, "picture")}</span>{flags}</h3>{rows}{rest}</article>'
     )
 
 
@@ -247,7 +233,7 @@ def _beside(kept: _Row, copy: _Row, first: bool, album: Album) -> str:
         on_copy, on_kept = region(copy["transform"], *sizes), region(back, *reversed(sizes))
     left = album.show(kept["id"], f"kept, {kept['id']}", over=_outline(on_kept, sizes[0], "of-kept"))
     right = album.show(copy["id"], f"{copy['kind']}, {copy['id']}", over=_outline(on_copy, sizes[1], "of-copy"))
-    keeps = '<span class="mark right">✓ kept</span>' + (f"<span>{text(kept['why'])}</span>" if first else "")
+    keeps = '<span class="mark right">✓ kept</span>' + f"<span>{text(copy['why'])}</span>"
     kind = f"<strong>{text(copy['kind'])}</strong>"
     other = copy["label"] != kept["label"]
     facts = [("How made", data(copy["how"]) if copy["how"] else _UNMADE.get(copy["kind"], "not told"))]
@@ -303,7 +289,8 @@ def _outline(points: np.ndarray, size: tuple[int, int], kind: str) -> str:
 
 
 def _lookalikes(catalogue: Catalogue, pairs: pa.Table, album: Album) -> str:
-    rows = pairs.sort_by([("similarity", "descending")]).slice(0, MOST_LOOKALIKES).to_pylist()
+    order = [("similarity", "descending"), ("a", "ascending"), ("b", "ascending")]
+    rows = pairs.take(pc.select_k_unstable(pairs, MOST_LOOKALIKES, order)).to_pylist()
     labels = _labels(catalogue, [row[side] for row in rows for side in "ab"])
     drawn = "".join(f"<li>{_lookalike(row, labels, album)}</li>" for row in rows)
     more = pairs.num_rows - len(rows)
@@ -339,9 +326,9 @@ def _lookalike(row: _Row, labels: dict[str, str | None], album: Album) -> str:
     )
 
 
-def _unreadable(table: pa.Table) -> str:
+def _listed(table: pa.Table, name: str, said: str) -> str:
     rows = table.slice(0, MOST_UNREADABLE).to_pylist()
-    told = "".join(f"<li>{data(row['id'])}: {data(row['reason'])}</li>" for row in rows)
+    told = "".join(f"<li>{data(row[name])}: {data(row['reason'])}</li>" for row in rows)
     more = table.num_rows - len(rows)
     rest = f'<p class="note">{more:,} more not listed; {_REASONS}.</p>' if more else ""
-    return f'<p>Nothing can be said of these.</p><ul class="plain">{told}</ul>{rest}'
+    return f'<p>{said}</p><ul class="plain">{told}</ul>{rest}'

@@ -72,7 +72,7 @@ def look_through(
     """Look at every item that was not looked at; stopped, it goes on there."""
     fingerprints = Fingerprints(folder / "looked")
     if fingerprints.damaged:
-        notice(f"{len(fingerprints.damaged)} damaged blocks of {folder / 'looked'} were moved aside and are made anew")
+        notice(f"damaged blocks of {folder / 'looked'}, moved aside and made anew: {len(fingerprints.damaged)}")
     total = new_items(catalogue, fingerprints).num_rows
     if total:
         with bars("look", "images") as bar:

@@ -20,18 +20,21 @@ from indexer.catalogue import Catalogue
 from indexer.ingest import Progress, ingest
 from indexer.opening import open_or_create
 from indexer.place import ABOUT_FILE
+from indexer.report_words import count
 from retrieval.conversions import cache_folder
 from retrieval.errors import InputError, NotFoundError
 from retrieval.manifest import Manifest, read_manifest
 
 FOLDER: Final = "folder"
 """Column of the folder that an item lies in, where there are two."""
+FOLDERS: Final = "folders"
+"""Where in the user's cache the catalogues of folders are."""
 
 
 def catalogue_of(folders: Sequence[Path]) -> Path:
     """Where the catalogue of these folders is kept, whichever is named first; it need not be there."""
     named = "\n".join(sorted(str(folder.resolve()) for folder in folders))
-    return cache_folder() / "folders" / hashlib.sha256(named.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    return cache_folder() / FOLDERS / hashlib.sha256(named.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 @contextlib.contextmanager
@@ -87,10 +90,31 @@ def open_folders(
         for manifest in manifests:
             summary = ingest(opened, manifest, progress=progress, notice=notice)
             if summary.rejected:
-                notice(f"{summary.rejected:,} inputs of {manifest.root} are no pictures: lookalike rejected {path}")
+                were = "was" if summary.rejected == 1 else "were"
+                notice(
+                    f"{count(summary.rejected, 'file')} of {manifest.root} {were} not examined: "
+                    f"lookalike rejected {path}"
+                )
         if update:
             _forget_gone(opened, manifests)
         yield opened
+
+
+def not_examined(catalogue: Catalogue) -> pa.Table | None:
+    """What lies in the folders of a catalogue and is no item of it: columns file and reason, sorted.
+
+    Returns:
+        Files are named as they are in their folder, with the folder where there are two; a folder that was not entered
+        is one of them. None where the catalogue is not one of ``open_folders``.
+    """
+    if catalogue.path.resolve().parent != (cache_folder() / FOLDERS).resolve():
+        return None
+    table = catalogue.rejected.read(["source", "uri", "reason"])
+    file = table.column("uri")
+    if FOLDER in catalogue.items().column_names:
+        file = pc.binary_join_element_wise(table.column("source"), file, "/")
+    named = pa.table({"file": file, "reason": table.column("reason")})
+    return named.sort_by([("file", "ascending"), ("reason", "ascending")])
 
 
 def _unlabelled(manifest: Manifest) -> Manifest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from indexer.duplicates_page import duplicates_page
@@ -46,9 +47,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             member(2, HOSTILE, "copy", how=HOSTILE),
         ]
         lost = replace(THRESHOLD, reached=False)
+        refused = pa.table({"file": [LONG, HOSTILE], "reason": [HOSTILE, LONG]})
         founds = {
             "usual": planted(catalogue),
-            "long": planted(catalogue, groups=groups_table(rows), between=(LONG, HOSTILE), threshold=lost),
+            "long": planted(
+                catalogue, groups=groups_table(rows), between=(LONG, HOSTILE), threshold=lost, not_examined=refused
+            ),
         }
         for name, found in founds.items():
             (folder / f"{name}.html").write_text(duplicates_page(catalogue, found), encoding="utf-8")

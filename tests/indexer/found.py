@@ -110,7 +110,7 @@ def member(group: int, id: str, kind: str | None, **more: Any) -> dict[str, Any]
         "group": group,
         "id": id,
         "keep": kind is None,
-        "why": "most pixels" if kind is None else "",
+        "why": "most pixels" if kind is None else f"more than {id}",
         "kind": kind,
         "agreement": 0.97 if kind == "copy" else None,
         "sure": None if kind is None else 0.9969,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import itertools
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from indexer import duplicates_files
 from indexer.deciding import DECISIONS_SCHEMA
 from indexer.duplicates import PAIRS_SCHEMA, Found
-from indexer.duplicates_files import check_folder, decisions_of, read_decisions, read_judged, summary, write_out
+from indexer.duplicates_files import as_json, check_folder, decisions_of, read_decisions, read_judged, write_out
 from indexer.files import sha256_of
-from retrieval.errors import InputError
+from retrieval.errors import CatalogueError, InputError
 from tests.indexer.found import THRESHOLD, UNREADABLE, groups_table, member
 
 IDS = [
@@ -158,7 +162,7 @@ def test_decisions_that_cannot_be(found: Found, tmp_path: Path, changes: dict[st
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ([("a", "b", "maybe")], "says 'maybe' of 'a' and 'b'; write yes or no"),
+        ([("a", "b", "maybe"), ("c", "d", "maybe")], "says 'maybe' of 'a' and 'b'; write yes or no"),
         ([("a", "b", "yes"), ("b", "a", "no")], "says yes and no of"),
         ([("a", "b", ""), ("b", "c", " ")], "no row of .* is judged"),
     ],
@@ -180,6 +184,20 @@ def test_a_file_that_is_something_else(tmp_path: Path, read: Any, data: bytes | 
     assert "\n" not in str(said.value)
     with pytest.raises(InputError, match="cannot read"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize(("read", "like"), [(read_decisions, "groups.csv"), (read_judged, "pairs.csv")])
+def test_a_file_that_is_no_text_is_told_so(tmp_path: Path, read: Any, like: str) -> None:
+    path = tmp_path / "photo.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(InputError, match=rf"photo\.png is no text file in UTF-8; take the {like} that --out writes"):
+        read(path)
+
+
+def test_a_column_that_somebody_has_added_once_more(tmp_path: Path) -> None:
+    (tmp_path / "pairs.csv").write_text("a,b,copy,copy\nx,y,maybe,\n")
+    with pytest.raises(InputError, match="has 2 columns 'copy'"):
+        read_judged(tmp_path / "pairs.csv")
 
 
 def test_tables_and_values(found: Found, out: Path) -> None:
@@ -230,5 +248,111 @@ def test_other_things_are_not_written_over(out: Path, tmp_path: Path) -> None:
         check_folder(out)
 
 
-def test_kinds_are_counted(found: Found) -> None:
-    assert summary(found) == {"same bytes": 0, "same pixels": 0, "copy": len(IDS) - 1, "lookalike": 0}
+@pytest.fixture
+def later(found: Found) -> Found:
+    """Of a run some time after, which has found less."""
+    return replace(found, groups=found.groups.slice(0, 4), pairs=found.pairs.slice(0, 5))
+
+
+def killed_writing(folder: Path, found: Found, *, after: int) -> None:
+    """Kill a process that writes a report when so many of its files have taken their place."""
+
+    def replace_or_die(path: Path, target: Path, left: list[int] = [after]) -> Path:  # noqa: B006
+        if left[0] == 0:
+            os._exit(9)
+        left[0] -= 1
+        return renamed(path, target)
+
+    renamed = Path.replace
+    child = os.fork()
+    if child == 0:
+        try:
+            Path.replace = replace_or_die  # type: ignore[assignment, method-assign]
+            write_out(folder, found, "<html>later", {})
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 9
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no fork")
+@pytest.mark.parametrize("again", [1, 2])
+@pytest.mark.parametrize("after", range(7))
+def test_a_report_whose_writing_was_killed_is_written_over_unless_somebody_has_filled_it_in(
+    found: Found, later: Found, out: Path, after: int, again: int
+) -> None:
+    for _ in range(again):
+        killed_writing(out, later, after=after)
+    check_folder(out)
+    assert read_decisions(out / "groups.csv").num_rows  # whole, whichever it is
+    filled = out / "groups.csv"
+    as_written = filled.read_bytes()
+    rewrite(filled, [row | {"decision": "leave"} for row in table(filled)])
+    with pytest.raises(InputError, match="was changed since it was written"):
+        write_out(out, later, "<html>later", {})
+    filled.write_bytes(as_written)
+    write_out(out, later, "<html>later", {})
+    assert {path.name for path in out.iterdir()} == {*json.loads((out / "duplicates.json").read_text())["files"]} | {
+        "duplicates.json"
+    }
+    assert "before" not in json.loads((out / "duplicates.json").read_text())
+    assert pq.read_table(out / "pairs.parquet").equals(later.pairs)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no fork")
+@pytest.mark.parametrize("after", range(7))
+def test_a_first_report_whose_writing_was_killed_is_written_over(found: Found, tmp_path: Path, after: int) -> None:
+    killed_writing(tmp_path / "out", found, after=after)
+    check_folder(tmp_path / "out")
+    write_out(tmp_path / "out", found, "<html>", {})
+    check_folder(tmp_path / "out")
+
+
+def test_what_is_filled_in_while_copies_are_looked_for_is_not_written_over(
+    found: Found, later: Found, out: Path
+) -> None:
+    check_folder(out)  # as the command does before it begins
+    rows = table(out / "groups.csv")
+    rows[0]["decision"] = "leave"
+    rewrite(out / "groups.csv", rows)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(InputError, match="was changed since it was written"):
+        write_out(out, later, "<html>later", {})
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_what_is_filled_in_while_a_report_is_written_is_not_written_over(
+    later: Found, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def meanwhile(*given: Any) -> None:
+        write_table(*given)
+        rewrite(out / "pairs.csv", [row | {"copy": "no"} for row in table(out / "pairs.csv")])
+
+    write_table = pq.write_table
+    monkeypatch.setattr(pq, "write_table", meanwhile)
+    with pytest.raises(InputError, match=r"pairs\.csv was changed since it was written"):
+        write_out(out, later, "<html>later", {})
+    assert set(read_judged(out / "pairs.csv").values()) == {False}
+    assert (out / "report.html").read_text() == "<html>" and not list(out.glob(".writing-*"))
+
+
+def test_a_full_disk_leaves_the_older_report(
+    found: Found, later: Found, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    monkeypatch.setattr(pq, "write_table", full)
+    with pytest.raises(CatalogueError, match=r"the disk is full: .*groups\.parquet was not written"):
+        write_out(out, later, "<html>later", {})
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_as_json_it_is_what_it_was_in_pieces(found: Found, monkeypatch: pytest.MonkeyPatch) -> None:
+    for at_once in (1, 3, 4096):
+        monkeypatch.setattr(duplicates_files, "AT_ONCE", at_once)
+        told = json.loads("".join(as_json(found.facts(), groups=found.groups, pairs=found.pairs)))
+        assert told == found.to_dict()
+    none = replace(found, groups=found.groups.slice(0, 0))
+    assert json.loads("".join(as_json({"x": 1}, groups=none.groups, pairs=none.pairs)))["groups"] == []

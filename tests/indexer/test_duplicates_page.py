@@ -61,7 +61,10 @@ def test_what_matters_comes_first_and_the_kept_one_before_its_copies(whole: Cata
     assert re.findall(r'alt="(.*?), 0/', third) == ["kept", "copy"] * 3
     of_pictures = re.findall(r'<img [^>]*title="(.*?)"', third)
     assert of_pictures[:4] == ["0/photo.png", "0/cut.png", "0/photo.png", "0/mirrored.png"]
-    assert third.count("most pixels") == 1 and "240 kB" in third and "320 × 240" in third and "PNG" in third
+    assert re.findall("<span>(more than .*?)</span>", third) == [
+        f"more than 0/{name}.png" for name in ("cut", "mirrored", "framed")
+    ]
+    assert "most pixels" not in third and "240 kB" in third and "320 × 240" in third and "PNG" in third
     assert "labels differ" in article(page, 1) and "another label" in article(page, 1)
     assert "in <bdi>train</bdi> and <bdi>test</bdi>" in article(page, 2) and "another label" not in article(page, 2)
 
@@ -100,14 +103,29 @@ def test_the_head_counts_and_says_how_far_it_can_be_trusted(whole: Catalogue) ->
     words = " ".join(re.sub(r"<[^>]*>", " ", head.partition("<header>")[2]).split())
     examined = f"15 pictures of different bytes examined at version {whole.version}"
     assert f"{examined}, effort usual ; between train and test ." in words
-    assert "groups of one photograph 5 labels differ in 1 copies 7" in words
+    assert "groups of one photograph 5 labels differ in 1 copies that could go 7" in words
     assert "1 of the same bytes, 1 of the same pixels, 5 edited or saved anew" in words
     assert "pairs of lookalikes 2" in words and "unreadable 1" in words
     assert (
         "For a precision of 99 %, pairs that agree by 0.831 or more are called copies: by 1,200 planted copies and 40 "
         "judged pairs, 99.6 % of those called copies are right (95 % interval 99.1 to 99.9 %), and 96.1 % of the "
-        "planted ones are found; 23 pairs are left out of this, which may be copies that nobody planted."
+        "planted ones are found; measured on planted edits, one copy beside every picture, 23 pairs left out that may "
+        "be copies nobody planted."
     ) in words
+    assert "not examined" not in words  # it is a catalogue
+
+
+def test_what_of_a_folder_was_not_examined_is_listed(whole: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "MOST_UNREADABLE", 2)
+    refused = pa.table({"file": ["a.jpg", HOSTILE, "c.jpg"], "reason": ["truncated", "a symlink to nothing", "x"]})
+    page = duplicates_page(whole, planted(whole, not_examined=refused))
+    head, _, part = page.partition('<section id="not-examined"')
+    assert "<dt>unreadable</dt><dd><strong>1</strong><span>3 files not examined</span>" in head
+    assert "Not examined: 3 files" in part and "3 files were not examined: no pictures, unreadable or hidden" in part
+    assert "<bdi>a.jpg</bdi>: <bdi>truncated</bdi>" in part and "a symlink to nothing" in part and "c.jpg" not in part
+    assert "1 more not listed; <code>duplicates.json</code> beside this page has all" in part
+    page = duplicates_page(whole, planted(whole, not_examined=refused.slice(0, 0)))
+    assert "<span>0 files not examined</span>" in page and 'id="not-examined"' not in page
 
 
 @pytest.mark.parametrize(
@@ -115,7 +133,9 @@ def test_the_head_counts_and_says_how_far_it_can_be_trusted(whole: Catalogue) ->
     [
         ({"reached": False}, "The wanted precision of 99 % is not reached; where it is highest, pairs that agree"),
         ({"judged": 0, "ambiguous": 1}, "and no judged pairs"),
-        ({"ambiguous": 1}, "1 pair is left out of this"),
+        ({"ambiguous": 1}, "1 pair left out that may be copies"),
+        ({"planted": 0, "judged": 0}, "whether that has the wanted precision of 99 % is not known, since no copy"),
+        ({"planted": 1, "judged": 1}, "by 1 planted copy and 1 judged pair, "),
         ({"low": 0.98}, "the interval goes below what was wanted"),
     ],
 )

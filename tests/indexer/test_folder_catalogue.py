@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -14,10 +15,10 @@ import pytest
 from indexer import folder_catalogue, planting
 from indexer.catalogue import Catalogue
 from indexer.duplicates import find
-from indexer.folder_catalogue import catalogue_of, open_folders
+from indexer.folder_catalogue import catalogue_of, not_examined, open_folders
 from retrieval.errors import InputError, LookalikeError, NotFoundError
 from tests.embedders import ColourEmbedder
-from tests.indexer.copies import EDITS, draw, photo, save, sets_of
+from tests.indexer.copies import EDITS, draw, indexed, photo, save, sets_of
 
 Open = Callable[..., AbstractContextManager[Catalogue]]
 
@@ -131,7 +132,44 @@ def test_what_is_no_picture_is_told(photos: Path, opened: Open) -> None:
     said: list[str] = []
     with opened(photos, said=said) as catalogue:
         assert catalogue.items().num_rows == 3
-    assert said == [f"1 inputs of {photos} are no pictures: lookalike rejected {catalogue_of([photos])}"]
+    told = f"of {photos.resolve()} {{}} not examined: lookalike rejected {catalogue_of([photos])}"
+    assert said == [f"1 file {told.format('was')}"]
+    (photos / "notes.txt").write_text("no picture")
+    said.clear()
+    with opened(photos, said=said):
+        assert said == [f"2 files {told.format('were')}"]
+
+
+def test_which_files_were_not_examined_and_why(photos: Path, more: Path, tmp_path: Path, opened: Open) -> None:
+    whole = (photos / "1/photo.png").read_bytes()
+    (photos / "1/cut.png").write_bytes(whole[: len(whole) // 2])
+    (photos / "1/gone.jpg").symlink_to("nowhere.jpg")
+    (photos / "1/.hidden.png").write_bytes(whole)
+    (photos / ".aside").mkdir()
+    Path(os.fsdecode(os.fsencode(photos) + b"/caf\xe9.png")).write_bytes(whole)
+    with opened(photos) as catalogue:
+        table = not_examined(catalogue)
+        assert table is not None
+        told = dict(zip(*(table.column(name).to_pylist() for name in ("file", "reason")), strict=True))
+        reason = told.pop("1/cut.png")
+        assert "cut" in reason or "truncated" in reason or "damaged" in reason, reason
+        assert told == {
+            ".aside": "a hidden folder",
+            "1/.hidden.png": "a hidden file",
+            "1/gone.jpg": "a symlink to nothing",
+            "caf\\xe9.png": "the file name is not UTF-8; rename the file",
+        }
+    (photos / "1/gone.jpg").unlink()
+    with opened(photos) as catalogue:
+        table = not_examined(catalogue)
+        assert table is not None and "1/gone.jpg" not in table.column("file").to_pylist() and table.num_rows == 4
+    (more / "0/gone.jpg").symlink_to("nowhere.jpg")
+    with opened(photos, more) as catalogue:
+        table = not_examined(catalogue)
+        assert table is not None and table.num_rows == 5
+        assert {f"{more}/0/gone.jpg", f"{photos}/.aside"} < set(table.column("file").to_pylist())
+    with indexed(photos, tmp_path / "catalogue") as catalogue:
+        assert not_examined(catalogue) is None
 
 
 def test_of_two_folders_either_may_be_named_first(photos: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -74,9 +75,12 @@ def test_what_the_terminal_says(shelf: Path, run: Run) -> None:
     assert code == 0, told
     lines = said.splitlines()
     assert lines[0] == "5 pictures of different bytes looked at, effort usual, version 1"
-    assert lines[1].startswith("2 groups of copies: 1 pairs of the same bytes, 0 of the same pixels, ")
-    assert lines[2].startswith("called a copy from an agreement of 0.")
-    assert "of 16 planted copies and 0 judged pairs, right " in lines[2]
+    copies = "3 copies that could go: 1 of the same bytes, 2 edited or saved anew"
+    lookalikes = "0 pairs of lookalikes (other photographs, not copies)"
+    assert lines[1] == f"2 groups of one photograph; {copies}; {lookalikes}"
+    assert lines[2].startswith("For a precision of 99 %, pairs that agree by 0.")
+    assert "are called copies: by 16 planted copies, and no judged pairs, " in lines[2]
+    assert "; the interval goes below what was wanted, so that 99 % may not be reached; measured on planted" in lines[2]
     assert lines[3:7] == [
         "",
         "group 1, labels differ",
@@ -85,7 +89,78 @@ def test_what_the_terminal_says(shelf: Path, run: Run) -> None:
     ]
     assert "group 2" in lines
     assert "  0/mirrored.jpg  copy: mirrored" in lines
-    assert "  0/same.png  same bytes" in lines
+    assert any(line.startswith("  0/same.png  same bytes (kept over it: ") for line in lines)
+
+
+def words(html: str) -> str:
+    return " ".join(re.sub(r"<[^>]*>", " ", html).split())
+
+
+def test_the_terminal_and_the_page_say_the_same_figures_in_the_same_words(
+    shelf: Path, tmp_path: Path, run: Run
+) -> None:
+    for more in ((), ("--between", "train", "test"), ("--precision", "0.5")):
+        said = run("duplicates", shelf, *ON_CPU, *more, "--out", tmp_path / "out")[1].splitlines()
+        page = words((tmp_path / "out/report.html").read_text().partition("<header>")[2].partition("</header>")[0])
+        groups, copies, lookalikes = re.match(
+            r"(\d+) groups? of one photograph.*; (\d+) (?:copy|copies) that could go: .*; (\d+) pairs? of lookalikes",
+            said[1],
+        ).groups()  # type: ignore[union-attr]
+        kinds = said[1].partition("could go: ")[2].partition(";")[0]
+        assert f"groups of one photograph {groups}" in page and f"copies that could go {copies} {kinds}" in page
+        assert f"pairs of lookalikes {lookalikes}" in page
+        assert f"{said[2]}." in page
+        assert ("may not be reached" in said[2]) == (more != ("--precision", "0.5"))
+
+
+def test_one_picture_alone_is_enough_for_no_precision(photos: Path, kept_for_folders: None, run: Run) -> None:
+    for path in photos.rglob("*.*"):
+        if path.name != "photo.png" or path.parent.name != "0":
+            path.unlink()
+    code, said, told = run("duplicates", photos, *ON_CPU)
+    assert code == 0, told
+    assert said.startswith("1 picture of different bytes looked at")
+    assert "0 groups of one photograph; 0 copies that could go; 0 pairs of lookalikes" in said
+    assert "; the interval goes below what was wanted, so that 99 % may not be reached" in said
+    save(photos / "0/photo.png", photo(0)[:9, :9])
+    code, said, told = run("duplicates", photos, *ON_CPU)
+    assert code == 0, told
+    assert "whether that has the wanted precision of 99 % is not known, since no copy could be planted" in said
+
+
+def test_a_folder_says_which_files_were_not_examined(
+    photos: Path, tmp_path: Path, kept_for_folders: None, run: Run
+) -> None:
+    (photos / "list.csv").unlink()
+    whole = (photos / "2/photo.png").read_bytes()
+    (photos / "2/half.png").write_bytes(whole[: len(whole) // 2])
+    code, said, told = run("duplicates", photos, *ON_CPU, "--out", tmp_path / "out")
+    assert code == 0, told
+    sentence = "1 file was not examined: no pictures, unreadable or hidden"
+    assert f"\n{sentence}; --out or --json has the reasons\n" in said
+    page = words((tmp_path / "out/report.html").read_text())
+    assert "unreadable 0 1 file not examined" in page and sentence in page and "2/half.png :" in page
+    values = json.loads((tmp_path / "out/duplicates.json").read_text())
+    assert [row["file"] for row in values["not_examined"]] == ["2/half.png"] and values["not_examined"][0]["reason"]
+    assert as_json(run("duplicates", photos, *ON_CPU, "--json"))["not_examined"] == values["not_examined"]
+
+
+def test_why_one_is_kept_is_told_of_each_copy(photos: Path, tmp_path: Path, kept_for_folders: None, run: Run) -> None:
+    (photos / "list.csv").unlink()
+    save(photos / "0/grey.png", EDITS["grey"](photo(0)))
+    save(photos / "0/smaller.png", EDITS["smaller"](photo(0)))
+    code, said, told = run("duplicates", photos, *ON_CPU, "--out", tmp_path / "out")
+    assert code == 0, told
+    with (tmp_path / "out/groups.csv").open(newline="") as file:
+        why = {row["id"]: row["why"] for row in csv.DictReader(file)}
+    assert why["0/photo.png"] == why["0/grey.png"] == "in colour"
+    assert why["0/smaller.png"] == "200 x 150 pixels" and why["0/mirrored.jpg"] == "PNG"
+    lines = [" ".join(line.split()) for line in said.splitlines()]
+    assert "0/photo.png keep: in colour" in lines
+    assert any(line.startswith("0/smaller.png copy: ") and "(kept over it: 200 x 150" in line for line in lines)
+    assert "kept over it: in colour" not in said
+    page = words((tmp_path / "out/report.html").read_text())
+    assert page.count("✓ kept in colour") == 1 and page.count("✓ kept 200 x 150 pixels") == 2
 
 
 def test_json_is_one_object(shelf: Path, run: Run) -> None:
