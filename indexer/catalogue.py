@@ -30,7 +30,7 @@ from indexer.embeds import Embeds
 from indexer.files import read_json, sweep, write_json
 from indexer.index import VectorIndex
 from indexer.items import VersionedTable, numbered
-from indexer.place import ABOUT_FILE, LOCK, check_place, held, lay_out, lock_of, looking
+from indexer.place import ABOUT_FILE, LOCK, Called, check_place, held, lay_out, lock_of, looking
 from indexer.vectors import VectorCache
 from retrieval.errors import CatalogueError, DamagedError, InputError, NotFoundError
 from retrieval.runtimes import resolve
@@ -50,6 +50,7 @@ class Catalogue:
         about: what ``catalogue.json`` holds: name, index, note.
         vectors: the cache of the embedder in force.
         rejected: the table of rejected inputs.
+        called: what messages call it; whoever keeps it for others says what these call it.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Catalogue:
         runtime: str,
     ) -> None:
         self.path = path
+        self.called = Called((path,))
         self.about = read_json(path / ABOUT_FILE)
         if self.about.get("format") != FORMAT:
             raise CatalogueError(
@@ -277,7 +279,7 @@ class Catalogue:
         """
         if self._pinned:
             raise CatalogueError(f"version {self.version} of {self.path} is open for reading; open the newest to write")
-        with held(self._lock, self.path):
+        with held(self._lock, self.path, self.called):
             with self._guard:
                 self._writer = threading.get_ident()
             try:
@@ -377,18 +379,19 @@ class Catalogue:
     def rollback(self, version: int) -> int:
         """Make the newest version equal to an earlier one, embedder and all; takes the lock itself.
 
-        Rows given out since are not given again.
+        Rows given out since are not given again. Where it is the newest already, there is nothing to do.
 
         Returns:
-            The number of the new version.
+            The number of the newest version now.
 
         Raises:
             NotFoundError: there is no such version.
         """
         with self.writing():
+            if version == self.version:
+                return version
             before = VersionedTable.open(self.path / "items", version=version).metadata()
-            metadata = {**before, "next_row": self._items.metadata()["next_row"]}
-            self._items.restore(version, metadata)
+            self._items.restore(version, {**before, "next_row": self._items.metadata()["next_row"]})
             with self._guard:
                 self._table = self._view = None
                 if before["embedder"] != self.digest:

@@ -16,6 +16,7 @@ from indexer.catalogue import Catalogue
 from indexer.copy_tables import COPY, SAME_BYTES, SAME_PIXELS
 from indexer.moving import Hindrance, plain_file, same_file, state_of
 from retrieval.errors import ImageError, InputError
+from retrieval.folders import ASIDE
 from retrieval.sources import Root, parquet_file
 
 MOVE: Final = "move"
@@ -26,7 +27,8 @@ ACTIONS: Final = (MOVE, LINK, FORGET)
 catalogue."""
 
 QUARANTINE: Final = "quarantine"
-"""The folder in a catalogue that files are moved to where no other is named."""
+"""The folder in a catalogue that files are moved to where no other is named; where the catalogue is kept for folders
+of pictures, it is ``ASIDE`` in each of these."""
 
 COPY_KINDS: Final = (SAME_BYTES, SAME_PIXELS, COPY)
 """What an item may be to the one that is kept."""
@@ -147,6 +149,34 @@ def check_quarantine(catalogue: Catalogue, folder: Path) -> Path:
                 "name a folder outside, or a hidden one"
             )
     return place
+
+
+def quarantines_for(catalogue: Catalogue, folder: Path | None) -> dict[str, Path]:
+    """Choose where files are moved to, and refuse what would not do.
+
+    Args:
+        catalogue: whose files will be moved.
+        folder: that was named for all of them; None: none was.
+
+    Returns:
+        Source → folder, absolute and free of symlinks.
+
+    Raises:
+        InputError: as ``check_quarantine``; or a symlink leads out of a source.
+    """
+    sources = pc.unique(catalogue.items(["source"]).column("source")).to_pylist()
+    if folder is not None or not catalogue.called.kept:
+        return dict.fromkeys(sources, check_quarantine(catalogue, folder or catalogue.path / QUARANTINE))
+    places = {}
+    for source in sources:  # a cache is no place for files of the user's, nor is one folder for those of another
+        place = Path(source) / ASIDE
+        if place.resolve() != place:
+            raise InputError(
+                f"{place} is a symlink, which files are not moved through; take it away, or name a folder with "
+                "--quarantine"
+            )
+        places[source] = check_quarantine(catalogue, place)
+    return places
 
 
 def plan(catalogue: Catalogue, decisions: pa.Table, action: str) -> Plan:

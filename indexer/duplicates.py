@@ -157,10 +157,10 @@ def find(
     catalogue.refresh()
     items = catalogue.items()
     if items.num_rows == 0:
-        raise InputError(f"{catalogue.path} is empty; add pictures with lookalike index")
+        raise InputError(f"{catalogue.called} is empty; add pictures with lookalike index")
     _check_between(items, between, split)
     folder = folder_of(catalogue, effort)
-    with locked(folder), ThreadPoolExecutor(cores()) as pool:
+    with locked(folder, catalogue.called), ThreadPoolExecutor(cores()) as pool:
         fingerprints = look_through(catalogue, folder, effort=effort, pool=pool, bars=bars, notice=notice)
         compared, known = compare_through(folder, fingerprints, pool=pool, bars=bars)
         table = _planted(catalogue, folder, fingerprints, effort=effort, pool=pool, seed=seed, bars=bars, notice=notice)

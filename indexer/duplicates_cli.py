@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from indexer.duplicates import Found
 
 ACTIONS: Final = ("move", "link", "forget")
-HIDDEN: Final = ".lookalike-quarantine"
-"""The folder, in a folder without a catalogue, that files are moved to where no other is named; not indexed, as all
-hidden ones."""
+LEFT_ALONE: Final = 4
+"""What the command ends with where it did less than was asked, as ``verify`` does of what is not as it should be."""
 PRINTED: Final = 20
 """Groups and lookalikes that the terminal shows."""
 
@@ -84,13 +83,20 @@ PRINTED: Final = 20
     metavar="FILE",
     help="With --apply: groups.csv with your decisions.",
 )
-@click.option("--quarantine", type=click.Path(path_type=Path), metavar="FOLDER", help="With --apply move: where to.")
+@click.option(
+    "--quarantine",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="With --apply move: where to  [default: quarantine in the CATALOGUE, .lookalike-quarantine in each FOLDER]",
+)
 @click.option("--undo", is_flag=True, help="Take the last --apply back.")
-@click.option("--run", metavar="NAME", help="With --undo: which one, in place of the last.")
+@click.option("--run", metavar="NAME", help="With --undo: which one, in place of the last; a wrong NAME lists all.")
 @DEVICE
 @RUNTIME
 @JSON
+@click.pass_context
 def duplicates(
+    ctx: click.Context,
     place: Path,
     other: Path | None,
     precision: float,
@@ -116,7 +122,7 @@ def duplicates(
     Copies are one photograph: saved anew, resized, recoloured, cut, mirrored, turned, framed, written on, shown on a
     page. Lookalikes are other photographs of the same thing, and are listed apart. In a catalogue, copies with other
     labels come first; the folders in a FOLDER are no labels. Nothing is changed unless --apply
-    says so, nothing is ever deleted, and --undo takes it back.
+    says so, nothing is ever deleted, and --undo takes it back. Ends with 4 when --apply or --undo left something alone.
     """
     from indexer.duplicates_files import check_folder, read_decisions, read_judged
     from indexer.examining import check_effort
@@ -139,8 +145,7 @@ def duplicates(
     check_effort(effort)  # before a folder is indexed
     with _opened(place, other, device=device, runtime=runtime, as_found=undo or decisions is not None) as opened:
         if undo:
-            _undo(opened, run, as_json)
-            return
+            ctx.exit(0 if _undo(opened, run, as_json) else LEFT_ALONE)
         found = None
         if decisions is None:
             found = _find(
@@ -157,12 +162,9 @@ def duplicates(
             if out is not None:
                 _write(opened, found, out)
         if action is not None:
-            if action == "forget" and not opened.path.samefile(place):
+            if action == "forget" and opened.called.kept:
                 raise click.UsageError("a folder without a catalogue has nothing that could be forgotten; move or link")
-            if action == "move" and quarantine is None and not opened.path.samefile(place):
-                quarantine = place / HIDDEN  # a catalogue in the user's cache is no place for their files
-            _apply(opened, found, decisions, action, quarantine, as_json)
-            return
+            ctx.exit(0 if _apply(opened, found, decisions, action, quarantine, as_json) else LEFT_ALONE)
     assert found is not None
     if as_json:
         _print_json(found, catalogue=str(place), out=None if out is None else str(out))
@@ -221,7 +223,8 @@ def _opened(place: Path, other: Path | None, *, device: str, runtime: str, as_fo
 
 def _apply(
     opened: Catalogue, found: Found | None, decisions: Any, action: str, quarantine: Path | None, as_json: bool
-) -> None:
+) -> bool:
+    """Do it and print what was done; says whether nothing was left alone."""
     from indexer.duplicates_files import decisions_of
     from indexer.quarantine import apply_decisions
 
@@ -236,43 +239,46 @@ def _apply(
             )
     if decisions.num_rows == 0:
         if as_json:
-            echo_json({"catalogue": str(opened.path), "done": 0})
+            echo_json({"catalogue": str(opened.called), "done": 0})
         else:
-            click.echo(f"{opened.path}: no copies, and nothing to do")
-        return
+            click.echo(f"{opened.called}: no copies, and nothing to do")
+        return True
     try:
-        with progress_bar(action, "files") as progress:
+        with progress_bar(action, "files", "left alone") as progress:
             done = apply_decisions(opened, decisions, action=action, quarantine=quarantine, progress=progress)
     except KeyboardInterrupt as error:
         said = "interrupted half-way; take back what was done with --undo, and then apply again"
         raise KeyboardInterrupt(said) from error
     if as_json:
-        echo_json({"catalogue": str(opened.path), **done.to_dict()})
-        return
-    did = {"move": f"moved to {done.quarantine}", "link": "made hard links", "forget": "forgotten"}[action]
-    size = f", {done.bytes / 2**20:,.1f} MiB" if done.bytes else ""
-    click.echo(f"{opened.path}: {count(done.done, 'copy', 'copies')} {did if done.done else 'done'}{size}")
-    _print_skipped(done.skipped)
-    if done.run is not None:
-        click.echo(f"  run {done.run}, version {done.version}; take it back with --undo")
+        echo_json({"catalogue": str(opened.called), **done.to_dict()})
+    else:
+        where = " and ".join(map(str, done.quarantines))
+        did = {"move": f"moved to {where}", "link": "made hard links", "forget": "forgotten"}[action]
+        size = f", {done.bytes / 2**20:,.1f} MiB" if done.bytes else ""
+        click.echo(f"{opened.called}: {count(done.done, 'copy', 'copies')} {did if done.done else 'done'}{size}")
+        _print_skipped(done.skipped)
+        if done.run is not None:
+            click.echo(f"  run {done.run}, version {done.version}; take it back with --undo")
+    return not done.skipped.num_rows
 
 
-def _undo(opened: Catalogue, run: str | None, as_json: bool) -> None:
+def _undo(opened: Catalogue, run: str | None, as_json: bool) -> bool:
+    """Undo it and print what was done; says whether nothing was left alone."""
     from indexer.undoing import undo as take_back
 
-    with progress_bar("undo", "files") as progress:
+    with progress_bar("undo", "files", "left alone") as progress:
         undone = take_back(opened, run=run, progress=progress)
     if as_json:
-        echo_json({"catalogue": str(opened.path), **undone.to_dict()})
-        return
-    if undone.already:
-        click.echo(f"{opened.path}: the run {undone.run} was undone before; nothing to do")
-        return
-    click.echo(
-        f"{opened.path}: {count(undone.files, 'file')} and {count(undone.items, 'item')} brought back "
-        f"(run {undone.run}, version {undone.version})"
-    )
-    _print_skipped(undone.skipped)
+        echo_json({"catalogue": str(opened.called), **undone.to_dict()})
+    elif undone.already:
+        click.echo(f"{opened.called}: the run {undone.run} was undone before; nothing to do")
+    else:
+        click.echo(
+            f"{opened.called}: {count(undone.files, 'file')} and {count(undone.items, 'item')} brought back "
+            f"(run {undone.run}, version {undone.version})"
+        )
+        _print_skipped(undone.skipped)
+    return not undone.skipped.num_rows
 
 
 def _print_skipped(skipped: Any) -> None:

@@ -16,7 +16,7 @@ from indexer.comparing import Compared, compare, outstanding, worth_keeping
 from indexer.files import read_json, sweep, write_json
 from indexer.fingerprints import Fingerprints
 from indexer.known_pairs import KnownPairs, table_of
-from indexer.place import held, lock_of
+from indexer.place import Called, held, lock_of
 from retrieval.errors import DamagedError, InputError
 from retrieval.views import EFFORTS
 
@@ -46,8 +46,8 @@ def folder_of(catalogue: Catalogue, effort: str) -> Path:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of such a folder, made where it is not there.
+def locked(folder: Path, called: Called) -> Iterator[None]:
+    """Hold the lock of such a folder of a catalogue, made where it is not there.
 
     Raises:
         BusyError: another process looks for duplicates here.
@@ -55,7 +55,7 @@ def locked(folder: Path) -> Iterator[None]:
     """
     with contextlib.suppress(OSError):  # said by the lock
         folder.mkdir(parents=True, exist_ok=True)
-    with held(lock_of(folder), folder):
+    with held(lock_of(folder), folder, called):
         sweep(folder)
         yield
 
@@ -109,6 +109,8 @@ def compare_through(
 def remember_run(folder: Path, *, row: int, unread: Sequence[int], version: int, agreement: float) -> None:
     """Remember what a run came to.
 
+    What an earlier run has seen stays seen: an item that was set aside meanwhile and is brought back has its old row.
+
     Args:
         folder: as ``folder_of``.
         row: the highest that it has seen.
@@ -120,6 +122,8 @@ def remember_run(folder: Path, *, row: int, unread: Sequence[int], version: int,
         CatalogueError: the disk is full or cannot be written.
     """
     when = datetime.now(UTC).isoformat(timespec="seconds")
+    before = last_run(folder)
+    row = row if before is None else max(row, int(before["row"]))
     told = {"row": row, "unread": list(unread), "version": version, "agreement": agreement, "when": when}
     write_json(folder / _RUN, told)
 

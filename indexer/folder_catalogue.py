@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from indexer.catalogue import Catalogue
 from indexer.ingest import Progress, ingest
 from indexer.opening import open_or_create
-from indexer.place import ABOUT_FILE
+from indexer.place import ABOUT_FILE, Called
 from indexer.report_words import count
 from retrieval.conversions import cache_folder
 from retrieval.errors import InputError, NotFoundError
@@ -59,7 +59,7 @@ def open_folders(
 
     Raises:
         NotFoundError: there is no such folder; or no catalogue of it yet, and none is to be made.
-        InputError: it is no folder, one lies inside the other, or they hold no pictures.
+        InputError: it is no folder, one lies inside the other, or they hold no picture that can be read.
         BusyError: another process is writing it.
     """
     for folder in folders:
@@ -70,10 +70,9 @@ def open_folders(
     places = [folder.resolve() for folder in folders]
     if len(places) == 2 and (places[0].is_relative_to(places[1]) or places[1].is_relative_to(places[0])):
         raise InputError(f"{folders[0]} and {folders[1]} lie inside each other; name the outer one alone")
-    path = catalogue_of(folders)
+    path, called = catalogue_of(folders), Called(tuple(folders), kept=True)
     if not update and not (path / ABOUT_FILE).exists():
-        named = " ".join(map(str, folders))
-        raise NotFoundError(f"nothing is known of {named}: run lookalike duplicates {named} first")
+        raise NotFoundError(f"nothing is known of {called}: run lookalike duplicates {called.words} first")
     manifests = _manifests(places) if update else []
     if update and not any(manifest.table.num_rows for manifest in manifests):
         raise InputError(f"there is no picture in {' or '.join(map(str, folders))}")
@@ -87,16 +86,17 @@ def open_folders(
         runtime=runtime,
         name=" and ".join(place.name for place in places),
     ) as opened:
-        for manifest in manifests:
+        opened.called = called
+        for folder, manifest in zip(folders, manifests, strict=False):  # none where nothing is brought up to date
             summary = ingest(opened, manifest, progress=progress, notice=notice)
             if summary.rejected:
                 were = "was" if summary.rejected == 1 else "were"
-                notice(
-                    f"{count(summary.rejected, 'file')} of {manifest.root} {were} not examined: "
-                    f"lookalike rejected {path}"
-                )
+                notice(f"{count(summary.rejected, 'file')} of {folder} {were} not examined: lookalike rejected {path}")
         if update:
             _forget_gone(opened, manifests)
+            if not opened.items(["row"]).num_rows:
+                hold = "holds" if len(folders) == 1 else "hold"
+                raise InputError(f"{called} {hold} no picture that can be read; see why with lookalike rejected {path}")
         yield opened
 
 

@@ -2,7 +2,8 @@
 
 ``duplicates/journal/<run>.jsonl`` in the catalogue, one JSON object a line:
 
-    {"format": 1, "run": ..., "action": ..., "version": 7, "time": ..., "quarantine": ...}   always there, whole
+    {"format": 2, "run": ..., "action": ..., "version": 7, "time": ..., "quarantine": {...}, "made": [...]}
+                                                                              always there, whole
     {"do": 0, "ids": [...], "source": ..., "uri": ..., "sha256": ..., ...}    on disk before the file is touched
     {"done": 0}                                                               the file is where it should be
     {"left": 0, "reason": ...}                                                it could not be; it is as it was
@@ -11,6 +12,8 @@
     {"undone": {"files": ..., "items": ..., "skipped": ...}}                  an undo is over
 
 ``<run>.parquet`` beside it holds the items that the run took out of the catalogue, written before they are.
+``quarantine`` is source → the run's folder for its files, absolute or relative to the catalogue; null where no file is
+moved (in format 1 one folder, of all sources). ``made`` are the folders that had to be made for it.
 A line is only an intent: what became of it is read off the files, so that a kill between any two steps loses nothing.
 """
 
@@ -19,7 +22,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,7 +33,11 @@ from indexer.files import write_bytes, write_error
 from indexer.moving import make_folder
 from retrieval.errors import DamagedError, NotFoundError
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+READ: Final = (1, 2)
+"""Formats that can be read; the first had one quarantine for all sources."""
+LISTED: Final = 10
+"""Runs that a message names."""
 FOLDER: Final = Path("duplicates") / "journal"
 _NAME: Final = re.compile(r"(\d{4,})-\d{8}T\d{6}Z")
 
@@ -107,7 +114,7 @@ class Run:
         time: when it began, ISO 8601 in UTC.
         done: items it moved, linked or took out of the catalogue; of an interrupted run, those it had begun with.
         version: of the items, before it.
-        quarantine: where it moved files; None where it moved none.
+        quarantines: where it moved files; none where it moved none.
         journal: its file.
     """
 
@@ -117,12 +124,13 @@ class Run:
     time: str
     done: int
     version: int
-    quarantine: Path | None
+    quarantines: tuple[Path, ...]
     journal: Path
 
     def to_dict(self) -> dict[str, Any]:
         """Give the fields as JSON values."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values["quarantines"] = list(map(str, self.quarantines))
         return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
 
 
@@ -148,14 +156,17 @@ class Journal:
             raise write_error(path, error) from error
 
     @classmethod
-    def begin(cls, catalogue: Catalogue, *, run: str, action: str, quarantine: str | None) -> Journal:
+    def begin(
+        cls, catalogue: Catalogue, *, run: str, action: str, quarantine: Mapping[str, Path] | None, made: Sequence[Path]
+    ) -> Journal:
         """Begin the journal of a new run.
 
         Args:
             catalogue: locked.
             run: what ``next_run`` gave.
             action: what will be done.
-            quarantine: the run's folder there: absolute, or relative to the catalogue.
+            quarantine: source → the run's folder for its files; None where none is moved.
+            made: folders that were made for it.
 
         Raises:
             CatalogueError: the disk is full or cannot be written.
@@ -163,11 +174,17 @@ class Journal:
         path = catalogue.path / FOLDER / f"{run}.jsonl"
         time = datetime.now(UTC).isoformat(timespec="seconds")
         header = {"format": FORMAT, "run": run, "action": action, "version": catalogue.version, "time": time}
+        ours = catalogue.path.resolve()
+
+        def within(place: Path) -> str:  # a catalogue may be moved, and what is in it goes with it
+            return (place.relative_to(ours) if place.is_relative_to(ours) else place).as_posix()
+
+        places = None if quarantine is None else {source: within(place) for source, place in quarantine.items()}
         try:
             make_folder(path.parent)
         except OSError as error:
             raise write_error(path, error) from error
-        write_bytes(path, _line({**header, "quarantine": quarantine}))
+        write_bytes(path, _line({**header, "quarantine": places, "made": list(map(within, made))}))
         return cls(path)
 
     def write(self, *lines: Mapping[str, Any], sync: bool = False) -> None:
@@ -194,16 +211,15 @@ class Journal:
         os.close(self._file)
 
 
-def next_run(catalogue: Catalogue, quarantine: Path | None = None) -> str:
+def next_run(catalogue: Catalogue, quarantines: Iterable[Path] = ()) -> str:
     """Name a new run: a number that grows, so that the latest is known whatever the clock says, and the time.
 
     Args:
         catalogue: locked.
-        quarantine: the folder that will hold one of this name.
+        quarantines: folders that will hold one of this name.
     """
     names = [path.stem for path in _journals(catalogue)]
-    if quarantine is not None and quarantine.is_dir():
-        names += [path.name for path in quarantine.iterdir()]
+    names += [path.name for place in quarantines if place.is_dir() for path in place.iterdir()]
     numbers = [int(found[1]) for name in names if (found := _NAME.fullmatch(name))]
     return f"{max(numbers, default=0) + 1:04d}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
 
@@ -232,7 +248,24 @@ def record_of(catalogue: Catalogue, run: str) -> Record:
     for path in _journals(catalogue):
         if path.stem == run:
             return read_record(path)
-    raise NotFoundError(f"{catalogue.path} has no run {run!r} of duplicates")
+    raise NotFoundError(f"{catalogue.called} has no run {run!r} of duplicates; {listed(catalogue)}")
+
+
+def listed(catalogue: Catalogue) -> str:
+    """Name the runs that there are, newest first, as a clause.
+
+    Raises:
+        DamagedError: a journal is not what was written.
+    """
+    known = runs(catalogue)
+    if not known:
+        return "there are no runs"
+    named = [
+        f"{run.run} ({run.action}, {datetime.fromisoformat(run.time):%Y-%m-%d %H:%M} UTC, {run.state})"
+        for run in known[:LISTED]
+    ]
+    more = f", and {len(known) - LISTED:,} older" if len(known) > LISTED else ""
+    return f"there {'is' if len(known) == 1 else 'are'} {', '.join(named)}{more}"
 
 
 def runs(catalogue: Catalogue) -> list[Run]:
@@ -244,10 +277,23 @@ def runs(catalogue: Catalogue) -> list[Run]:
     return [_shown(catalogue, record) for record in records(catalogue)]
 
 
-def quarantine_of(catalogue: Catalogue, record: Record) -> Path | None:
-    """The folder that a run moved files to; None where it moved none."""
-    place = record.header["quarantine"]
+def quarantine_of(catalogue: Catalogue, record: Record, source: str) -> Path | None:
+    """The folder that a run moved files of a source to; None where it moved none."""
+    places = record.header["quarantine"]
+    place = places.get(source) if isinstance(places, dict) else places
     return None if place is None else catalogue.path.resolve() / place
+
+
+def quarantines_of(catalogue: Catalogue, record: Record) -> tuple[Path, ...]:
+    """All folders that a run moved files to, each once."""
+    places = record.header["quarantine"]
+    known = places.values() if isinstance(places, dict) else () if places is None else (places,)
+    return tuple(dict.fromkeys(catalogue.path.resolve() / place for place in known))
+
+
+def made_by(catalogue: Catalogue, record: Record) -> set[Path]:
+    """The folders that were made for the quarantines of a run."""
+    return {catalogue.path.resolve() / place for place in record.header.get("made", ())}
 
 
 def read_record(path: Path) -> Record:
@@ -259,9 +305,9 @@ def read_record(path: Path) -> Record:
     try:
         first, *rest = path.read_bytes().rpartition(b"\n")[0].split(b"\n")
         header = json.loads(first)
-        if header["format"] != FORMAT:
+        if header["format"] not in READ:
             raise DamagedError(
-                f"{path} has journal format {header['format']}; this version of lookalike reads {FORMAT}"
+                f"{path} has journal format {header['format']}; this version of lookalike reads up to {FORMAT}"
             )
         record = Record(path, header)
         for line in rest:
@@ -305,6 +351,6 @@ def _shown(catalogue: Catalogue, record: Record) -> Run:
         time=str(record.header["time"]),
         done=begun if record.applied is None else int(record.applied["done"]),
         version=int(record.header["version"]),
-        quarantine=quarantine_of(catalogue, record),
+        quarantines=quarantines_of(catalogue, record),
         journal=record.path,
     )

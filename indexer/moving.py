@@ -12,7 +12,7 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -94,8 +94,11 @@ def state_of(path: Path) -> os.stat_result | None:
         return None
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> list[Path]:
     """Make a folder and those above it that are missing, each of them known to be on disk when this returns.
+
+    Returns:
+        Those that were made, the lowest first.
 
     Raises:
         OSError: it cannot be made.
@@ -108,6 +111,19 @@ def make_folder(folder: Path) -> None:
         one.mkdir()
         with contextlib.suppress(PermissionError):  # a folder that may be written but not read
             sync_folder(one.parent)
+    return missing
+
+
+def tidy(folder: Path, made: Collection[Path]) -> None:
+    """Take away the folders below one, it, and those of ``made`` above it, as far as nothing is in them."""
+    for place, _, _ in os.walk(folder, topdown=False):
+        with contextlib.suppress(OSError):  # something is left in it
+            Path(place).rmdir()
+    with contextlib.suppress(OSError):
+        for above in folder.parents:
+            if above not in made:
+                break
+            above.rmdir()
 
 
 def same_file(one: os.stat_result, other: os.stat_result) -> bool:

@@ -65,7 +65,9 @@ def echo_json(value: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def progress_bar(what: str, unit: str = "images") -> Iterator[Callable[[int, int, int], None]]:
+def progress_bar(
+    what: str, unit: str = "images", refusals: str = "rejected"
+) -> Iterator[Callable[[int, int, int], None]]:
     """Show what is done, its rate, time left and refusals on standard error, from the first one on."""
     from tqdm import tqdm
 
@@ -82,7 +84,7 @@ def progress_bar(what: str, unit: str = "images") -> Iterator[Callable[[int, int
             )
         bar.total = total
         if refused:
-            bar.set_postfix(rejected=refused, refresh=False)
+            bar.set_postfix({refusals: refused}, refresh=False)
         bar.update(done - bar.n)
         if done >= total:  # what comes after would spoil the rate
             bar.close()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +21,27 @@ from retrieval.errors import BusyError, CatalogueError
 ABOUT_FILE: Final = "catalogue.json"
 LOCK: Final = ".lock"
 TABLES: Final = ("items", "rejected")
+
+
+@dataclass(frozen=True)
+class Called:
+    """What a catalogue is called in messages: by words that its user has typed, or would.
+
+    Attributes:
+        paths: its folder; or, where it is kept for folders of pictures, those.
+        kept: whether it is kept for folders, in a cache that its user need not know of.
+    """
+
+    paths: tuple[Path, ...]
+    kept: bool = False
+
+    def __str__(self) -> str:
+        return " and ".join(map(str, self.paths))
+
+    @property
+    def words(self) -> str:
+        """As arguments of a command."""
+        return shlex.join(map(str, self.paths))
 
 
 def lock_of(path: Path) -> filelock.FileLock:
@@ -83,8 +106,13 @@ def _is_leftover(entry: Path) -> bool:
 
 
 @contextlib.contextmanager
-def held(lock: filelock.FileLock, path: Path) -> Iterator[None]:
+def held(lock: filelock.FileLock, path: Path, called: Called | None = None) -> Iterator[None]:
     """Hold a catalogue's lock; the system lets go of it when the process dies.
+
+    Args:
+        lock: of ``lock_of``.
+        path: the folder that is written.
+        called: the catalogue that it belongs to.
 
     Raises:
         BusyError: another process holds it.
@@ -93,7 +121,8 @@ def held(lock: filelock.FileLock, path: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except filelock.Timeout as error:
-        raise BusyError(f"another process is writing {path}; wait for it to end") from error
+        doing = f"at work on {called}" if called is not None and called.kept else f"writing {path}"
+        raise BusyError(f"another process is {doing}; wait for it to end") from error
     except OSError as error:
         raise CatalogueError(f"cannot write {path}: {error.strerror or error}") from error
     try:

@@ -90,7 +90,7 @@ def plant(
     """
     originals = _originals(catalogue, fingerprints, seed)
     if not originals:
-        raise InputError(f"{catalogue.path} has no picture that could be copied to find out how sure the finder is")
+        raise InputError(f"{catalogue.called} has no picture that could be copied to find out how sure the finder is")
     jobs = _jobs(len(originals), seed)
     finder, embedder = Finder(catalogue, fingerprints, seed=seed), catalogue.embedder()
     known = fingerprints.columns(["sha256", "pixels"])

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from indexer.catalogue import Catalogue
-from indexer.deciding import LINK, MOVE, QUARANTINE, Candidate, Plan, check_decisions, check_quarantine, plan
+from indexer.deciding import LINK, MOVE, Candidate, Plan, check_decisions, plan, quarantines_for
 from indexer.files import TEMPORARY_PREFIX, atomic_write, sync_folder, write_error
 from indexer.journal import Journal, next_run, records, temporary_name
 from indexer.moving import (
@@ -34,6 +34,7 @@ from indexer.moving import (
     relocate,
     same_file,
     state_of,
+    tidy,
     unchanged,
 )
 from retrieval.errors import CatalogueError, InputError
@@ -62,7 +63,7 @@ class Applied:
         skipped: the others; schema ``SKIPPED_SCHEMA``.
         bytes: of the files that were moved, or are stored no more because they are links.
         journal: what ``undo`` reads; None when nothing was done.
-        quarantine: the folder the files went to; None when none was moved.
+        quarantines: the folders the files went to; none when none was moved.
         version: of the items, afterwards.
     """
 
@@ -72,13 +73,13 @@ class Applied:
     skipped: pa.Table
     bytes: int
     journal: Path | None
-    quarantine: Path | None
+    quarantines: tuple[Path, ...]
     version: int
 
     def to_dict(self) -> dict[str, Any]:
         """Give the fields as JSON values."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        values["skipped"] = self.skipped.to_pylist()
+        values |= {"skipped": self.skipped.to_pylist(), "quarantines": list(map(str, self.quarantines))}
         return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
 
 
@@ -99,7 +100,8 @@ def apply_decisions(
         decisions: as ``indexer.deciding.DECISIONS_SCHEMA``.
         action: "move": the file goes into the quarantine folder and the item out of the catalogue; "link": the file
             becomes a hard link of the kept one, and the item stays; "forget": the item goes out of the catalogue.
-        quarantine: holds a folder a run; None: ``quarantine`` in the catalogue.
+        quarantine: holds a folder a run; None: ``quarantine`` in the catalogue, or, where that is kept for folders of
+            pictures, a hidden one in each of these.
         progress: see ``Progress``.
 
     Returns:
@@ -117,12 +119,12 @@ def apply_decisions(
         for record in records(catalogue):
             if record.state == "interrupted":
                 raise CatalogueError(
-                    f"the run {record.run} was interrupted; bring it back with lookalike duplicates {catalogue.path} "
-                    "--undo, then apply again"
+                    f"the run {record.run} of {catalogue.called} was interrupted; bring it back with lookalike "
+                    f"duplicates {catalogue.called.words} --undo, then apply again"
                 )
-        place = check_quarantine(catalogue, quarantine or catalogue.path / QUARANTINE) if action == MOVE else None
+        places = quarantines_for(catalogue, quarantine) if action == MOVE else None
         planned = plan(catalogue, decisions, action)
-        with contextlib.closing(_Run(catalogue, action, place, planned)) as run:
+        with contextlib.closing(_Run(catalogue, action, places, planned)) as run:
             progress(len(run.skipped), decisions.num_rows, len(run.skipped))
             for one in planned.candidates:
                 run.carry_out(one)
@@ -133,12 +135,15 @@ def apply_decisions(
 class _Run:
     """Carries out candidates one by one; there is a journal from the first intent on."""
 
-    def __init__(self, catalogue: Catalogue, action: str, place: Path | None, planned: Plan) -> None:
-        self._catalogue, self._action, self._place = catalogue, action, place
+    def __init__(self, catalogue: Catalogue, action: str, places: Mapping[str, Path] | None, planned: Plan) -> None:
+        self._catalogue, self._action = catalogue, action
         self._kept = _Kept(planned.items, links=action == LINK)
         self._sources = sorted({one.source for one in planned.candidates})
         self._journal: Journal | None = None
-        self._name = next_run(catalogue, place)
+        self._name = next_run(catalogue, () if places is None else set(places.values()))
+        self._aside = None if places is None else {source: places[source] / self._name for source in self._sources}
+        self._made: list[Path] = []
+        self._used: set[Path] = set()
         self._number = 0
         self._folders: set[Path] = set()
         self.done: list[str] = []
@@ -171,6 +176,7 @@ class _Run:
             for folder in self._folders:
                 with contextlib.suppress(OSError):  # a folder that may be written but not read
                     sync_folder(folder)
+            self._tidy()
             forgets = bool(self.done) and self._action != LINK
             if forgets:
                 self._journal.write(sync=True)
@@ -191,7 +197,7 @@ class _Run:
             skipped=pa.table([list(self.skipped), list(self.skipped.values())], schema=SKIPPED_SCHEMA),
             bytes=self._bytes,
             journal=journal,
-            quarantine=self._aside if run and self._place else None,
+            quarantines=tuple(sorted(self._used)),
             version=self._catalogue.version,
         )
 
@@ -219,7 +225,8 @@ class _Run:
         # Files of ours that begin like this are swept away.
         name = f"_{name}" if name.startswith(TEMPORARY_PREFIX) else name
         to = "/".join([f"{self._sources.index(one.source) + 1}-{Path(one.source).name}", *folders, name])
-        target = self._aside / to
+        assert self._aside is not None
+        target = self._aside[one.source] / to
         with hindrances():
             make_folder(target.parent)
             if state_of(target) is not None:
@@ -235,6 +242,7 @@ class _Run:
                 mode=about["mode"],
                 mtime_ns=about["mtime_ns"],
             )
+        self._used.add(self._aside[one.source])
 
     def _link(self, one: Candidate, path: Path, state: os.stat_result, about: dict[str, Any]) -> None:
         kept, kept_state = self._kept.check(next(iter(one.kept.values())))
@@ -274,23 +282,28 @@ class _Run:
 
     def _begin(self) -> Journal:
         if self._journal is None:
-            place: str | None = None
-            if self._place is not None:
-                try:
-                    make_folder(self._aside)
-                    self._aside.chmod(0o700)  # the files may come from a folder that is not for everybody
-                except OSError as error:
-                    raise write_error(self._aside, error) from error
-                ours = self._catalogue.path.resolve()
-                within = self._aside.is_relative_to(ours)
-                place = (self._aside.relative_to(ours) if within else self._aside).as_posix()
-            self._journal = Journal.begin(self._catalogue, run=self._name, action=self._action, quarantine=place)
+            try:
+                for aside in self._asides:
+                    try:
+                        self._made += make_folder(aside)
+                        aside.chmod(0o700)  # the files may come from a folder that is not for everybody
+                    except OSError as error:
+                        raise write_error(aside, error) from error
+                self._journal = Journal.begin(
+                    self._catalogue, run=self._name, action=self._action, quarantine=self._aside, made=self._made
+                )
+            except CatalogueError:
+                self._tidy()
+                raise
         return self._journal
 
     @property
-    def _aside(self) -> Path:
-        assert self._place is not None
-        return self._place / self._name
+    def _asides(self) -> set[Path]:
+        return set((self._aside or {}).values())
+
+    def _tidy(self) -> None:
+        for aside in self._asides - self._used:
+            tidy(aside, self._made)
 
 
 class _Kept:

@@ -76,7 +76,7 @@ class Screen:
             )
 
     def __enter__(self) -> Screen:
-        self._resources.enter_context(locked(self._folder))
+        self._resources.enter_context(locked(self._folder, self._catalogue.called))
         self._pool = self._resources.enter_context(ThreadPoolExecutor(cores()))
         return self
 

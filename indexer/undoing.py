@@ -20,7 +20,17 @@ import pyarrow.parquet as pq
 from indexer.catalogue import Catalogue
 from indexer.deciding import LINK, MOVE
 from indexer.items import fit_columns
-from indexer.journal import Journal, Record, quarantine_of, record_of, records, temporary_name
+from indexer.journal import (
+    Journal,
+    Record,
+    listed,
+    made_by,
+    quarantine_of,
+    quarantines_of,
+    record_of,
+    records,
+    temporary_name,
+)
 from indexer.moving import (
     Hindrance,
     digest_file,
@@ -33,9 +43,11 @@ from indexer.moving import (
     relocate,
     same_file,
     state_of,
+    tidy,
 )
 from indexer.quarantine import SKIPPED_SCHEMA, Progress
 from retrieval.errors import DamagedError, NotFoundError
+from retrieval.folders import ASIDE
 
 
 @dataclass(frozen=True)
@@ -111,10 +123,10 @@ def undo(
                     seen += len(intent["ids"])
                     progress(seen, total, len(skipped))
                 items = _restore_items(catalogue, record, [id for number in back for id in outstanding[number]["ids"]])
+                _tidy(catalogue, record)
                 # Only now: what is called back here is not looked at again.
                 counts = {"files": files, "items": items, "skipped": len(skipped)}
                 journal.write(*({"back": number} for number in back), {"undone": counts}, sync=True)
-            _tidy(quarantine_of(catalogue, record))
             if items:
                 catalogue.settle()
         return Undone(
@@ -134,7 +146,7 @@ def _latest(catalogue: Catalogue) -> Record:
         for record in known:
             if record.state in states:
                 return record
-    raise NotFoundError(f"{catalogue.path} has no run of duplicates to undo")
+    raise NotFoundError(f"{catalogue.called} has no run of duplicates to undo: {listed(catalogue)}")
 
 
 def _bring_back(catalogue: Catalogue, record: Record, number: int, intent: dict[str, Any]) -> bool:
@@ -147,7 +159,7 @@ def _bring_back(catalogue: Catalogue, record: Record, number: int, intent: dict[
     done = number in record.done
     if record.action == LINK:
         return _unlink(intent, place, place.with_name(temporary), done=done)
-    folder = quarantine_of(catalogue, record)
+    folder = quarantine_of(catalogue, record, intent["source"])
     if folder is None:
         raise DamagedError(f"{record.path} is damaged (it names no quarantine folder); restore it from a copy")
     aside = folder / intent["to"]
@@ -230,10 +242,11 @@ def _restore_items(catalogue: Catalogue, record: Record, ids: list[str]) -> int:
     return int(rows.num_rows)
 
 
-def _tidy(folder: Path | None) -> None:
-    """Take away the folders of a quarantine that are empty now."""
-    if folder is None:
-        return
-    for place, _, _ in os.walk(folder, topdown=False):
-        with contextlib.suppress(OSError):  # something is left in it
-            Path(place).rmdir()
+def _tidy(catalogue: Catalogue, record: Record) -> None:
+    """Take away what is empty of the quarantines of a run, and of the folders that were made for them."""
+    made = made_by(catalogue, record)
+    with contextlib.suppress(DamagedError):  # of another run, which is of no concern here
+        made = made.union(*(made_by(catalogue, one) for one in records(catalogue)))
+    for folder in quarantines_of(catalogue, record):
+        # A kill may have come between the making of ours and the journal.
+        tidy(folder, made | ({folder.parent} if folder.parent.name == ASIDE else set()))

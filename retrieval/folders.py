@@ -16,6 +16,8 @@ IMAGE_SUFFIXES: Final = frozenset(
 ) | {".avif", ".avifs"}
 """Files with these names are taken as pictures and looked at when they are read; of others, the first bytes decide."""
 PARQUET_SUFFIXES: Final = frozenset({".parquet", ".pq"})
+ASIDE: Final = ".lookalike-quarantine"
+"""A hidden folder in which copies of the pictures beside it are set aside: ours, and no input."""
 
 
 @dataclass
@@ -26,18 +28,20 @@ class Contents:
         images: files to decode.
         parquet: Parquet files.
         rejected: path and reason of everything else; a folder that is not entered is one entry.
+        aside: whether copies of its pictures are set aside in it.
     """
 
     images: list[str] = field(default_factory=list)
     parquet: list[str] = field(default_factory=list)
     rejected: list[tuple[str, str]] = field(default_factory=list)
+    aside: bool = False
 
 
 def look_into(folder: Path) -> Contents:
     """List a folder and the folders below it.
 
     Symlinked folders are not entered, so a loop ends where it begins; symlinks to files are taken when they end
-    within ``folder``. Names that begin with a dot are hidden and not taken.
+    within ``folder``. Names that begin with a dot are hidden and not taken; ``ASIDE`` is not even rejected.
 
     Args:
         folder: absolute.
@@ -73,6 +77,9 @@ def printable(name: str) -> str:
 def _sort_in(entry: os.DirEntry[str], path: str, root: Root, contents: Contents, waiting: list[str]) -> None:
     """Put one entry where it belongs; raises ImageError or OSError with the reason why it is no picture."""
     is_folder = entry.is_dir(follow_symlinks=False)
+    if is_folder and entry.name == ASIDE:
+        contents.aside = True
+        return
     if entry.name.startswith("."):
         raise ImageError("a hidden folder" if is_folder else "a hidden file")
     if is_folder:

@@ -134,7 +134,7 @@ def _from_folder(folder: Path, columns: Columns, root: Path, prefix: str) -> tup
         raise ManifestError(f"{folder} is a folder of pictures and has no columns to name; leave those options out")
     also = _below(before, contents)
     also += [(before + path, "a Parquet file among pictures; give its path as a source") for path in contents.parquet]
-    if not contents.images and not also:
+    if not contents.images and not also and not contents.aside:
         raise ManifestError(f"there are no pictures in {folder}: it is empty")
     uris = [before + path for path in contents.images]
     labels = [path.rpartition("/")[0] or None for path in contents.images]

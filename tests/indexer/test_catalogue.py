@@ -88,6 +88,15 @@ def test_rollback_restores_the_items_and_never_gives_a_row_twice(
     assert [entry["version"] for entry in catalogue.versions()] == list(range(catalogue.version, -1, -1))
 
 
+def test_rollback_to_the_newest_version_has_nothing_to_do(catalogue: Catalogue) -> None:
+    version, items = catalogue.version, catalogue.items()
+    assert catalogue.rollback(version) == version
+    assert (catalogue.version, catalogue.versions()[0]["version"]) == (version, version)
+    assert catalogue.items().equals(items)
+    with pytest.raises(NotFoundError, match=f"has no version {version + 1}"):
+        catalogue.rollback(version + 1)
+
+
 def test_a_reader_follows_the_writer(catalogue: Catalogue, embedder: ColourEmbedder, tmp_path: Path) -> None:
     with Catalogue.open(catalogue.path, embedder=embedder) as reader:
         assert len(reader.index()) == 24

@@ -15,10 +15,14 @@ import pytest
 from indexer import folder_catalogue, planting
 from indexer.catalogue import Catalogue
 from indexer.duplicates import find
+from indexer.duplicates_files import decisions_of
 from indexer.folder_catalogue import catalogue_of, not_examined, open_folders
+from indexer.quarantine import apply_decisions
+from indexer.undoing import undo
 from retrieval.errors import InputError, LookalikeError, NotFoundError
 from tests.embedders import ColourEmbedder
 from tests.indexer.copies import EDITS, draw, indexed, photo, save, sets_of
+from tests.indexer.files import decided
 
 Open = Callable[..., AbstractContextManager[Catalogue]]
 
@@ -132,7 +136,7 @@ def test_what_is_no_picture_is_told(photos: Path, opened: Open) -> None:
     said: list[str] = []
     with opened(photos, said=said) as catalogue:
         assert catalogue.items().num_rows == 3
-    told = f"of {photos.resolve()} {{}} not examined: lookalike rejected {catalogue_of([photos])}"
+    told = f"of {photos} {{}} not examined: lookalike rejected {catalogue_of([photos])}"
     assert said == [f"1 file {told.format('was')}"]
     (photos / "notes.txt").write_text("no picture")
     said.clear()
@@ -170,6 +174,65 @@ def test_which_files_were_not_examined_and_why(photos: Path, more: Path, tmp_pat
         assert {f"{more}/0/gone.jpg", f"{photos}/.aside"} < set(table.column("file").to_pylist())
     with indexed(photos, tmp_path / "catalogue") as catalogue:
         assert not_examined(catalogue) is None
+
+
+def test_files_set_aside_in_a_folder_are_no_inputs_of_it(photos: Path, opened: Open) -> None:
+    with opened(photos) as catalogue:
+        decisions = decisions_of(find(catalogue).groups)
+        apply_decisions(catalogue, decisions, action="move")
+    said: list[str] = []
+    with opened(photos, said=said) as catalogue:
+        assert catalogue.items().num_rows == 2
+        assert catalogue.rejected.read().num_rows == 0
+        undo(catalogue)
+    with opened(photos, said=said) as catalogue:
+        assert catalogue.items().num_rows == 3
+    assert said == []
+
+
+def test_a_folder_may_have_nothing_but_copies(photos: Path, more: Path, opened: Open) -> None:
+    before = state(more)
+    with opened(photos, more) as catalogue:
+        ids = catalogue.items(["id"]).column("id").to_pylist()
+        copies = {id: "photos/1/photo.png" for id in ids if id.startswith("more/")}
+        assert apply_decisions(catalogue, decided(copies, "copy"), action="move").done == 2
+    said: list[str] = []
+    with opened(photos, more, said=said) as catalogue:
+        assert sets_of(find(catalogue)) == {frozenset(("photos/0/photo.png", "photos/0/mirrored.jpg"))}
+        undo(catalogue)
+    assert said == [] and state(more) == before
+
+
+def test_what_came_back_is_not_new(tmp_path: Path, opened: Open) -> None:
+    photos = draw(tmp_path / "photos", {0: (), 1: ("turned",)})
+    with opened(photos) as catalogue:
+        assert catalogue.items(["id"]).column("id").to_pylist()[-1] == "1/turned.jpg"  # of the highest row
+        assert sets_of(find(catalogue)) == {frozenset(("1/photo.png", "1/turned.jpg"))}
+        apply_decisions(catalogue, decided({"1/turned.jpg": "1/photo.png"}, "copy"), action="move")
+    with opened(photos) as catalogue:
+        assert find(catalogue).groups.num_rows == 0
+        undo(catalogue)
+    with opened(photos) as catalogue:
+        assert find(catalogue, new=True).groups.num_rows == 0
+    save(photos / "0/cut.jpg", EDITS["cut"](photo(0)))
+    with opened(photos) as catalogue:
+        assert sets_of(find(catalogue, new=True)) == {frozenset(("0/photo.png", "0/cut.jpg"))}
+
+
+@pytest.mark.parametrize("names", [("sham",), ("sham", "sham too")])
+def test_pictures_that_cannot_be_read_are_none(
+    tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...]
+) -> None:
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "bad.jpg").write_text("no picture")
+    monkeypatch.chdir(tmp_path)
+    hold = "sham holds" if len(names) == 1 else "sham and sham too hold"
+    with (
+        pytest.raises(InputError, match=f"^{hold} no picture that can be read; see why with"),
+        opened(*map(Path, names)),
+    ):
+        pass
 
 
 def test_of_two_folders_either_may_be_named_first(photos: Path, tmp_path: Path) -> None:

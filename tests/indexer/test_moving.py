@@ -29,7 +29,7 @@ def test_across_file_systems_files_are_copied_whole(
     monkeypatch.setattr(moving.os, "link", cross_device)
     done = apply_decisions(small, decided(GO), action="move")
     assert done.done == 2
-    assert tree(done.quarantine) == {f"1-photos/{name}": before[name] for name in GO}
+    assert tree(done.quarantines[0]) == {f"1-photos/{name}": before[name] for name in GO}
     assert undo(small).files == 2
     assert (tree(photos), items_of(small)) == (before, items)
     linked = apply_decisions(small, decided(GO), action="link")
@@ -45,7 +45,7 @@ def test_a_real_second_file_system(small: Catalogue, photos: Path) -> None:
     before = tree(photos)
     try:
         done = apply_decisions(small, decided(GO), action="move", quarantine=aside)
-        assert tree(done.quarantine) == {f"1-photos/{name}": before[name] for name in GO}
+        assert tree(done.quarantines[0]) == {f"1-photos/{name}": before[name] for name in GO}
         assert undo(small).files == 2
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -119,7 +119,7 @@ def test_a_folder_that_may_not_be_written_is_left(
     done = apply_decisions(small, decided(GO), action="move")
     assert reasons(done) == {"b.jpg": "permission denied"}
     assert {name for name in before if not (photos / name).exists()} == {"below/c d.jpg"}
-    assert list(tree(done.quarantine)) == ["1-photos/below/c d.jpg"]
+    assert list(tree(done.quarantines[0])) == ["1-photos/below/c d.jpg"]
 
 
 def test_a_file_that_is_replaced_while_it_is_moved_is_left(

@@ -29,8 +29,8 @@ def test_moved_files_stand_in_quarantine_and_come_back_as_they_were(small: Catal
     done = apply_decisions(small, decided(GO), action="move")
     assert (done.done, done.skipped.num_rows, done.bytes) == (2, 0, 2)
     assert set(tree(photos)) == {"a.jpg", "e.jpg", "f.jpg"}
-    assert done.quarantine == small.path / "quarantine" / done.run
-    aside = tree(done.quarantine)
+    assert done.quarantines == (small.path / "quarantine" / done.run,)
+    aside = tree(done.quarantines[0])
     assert aside == {f"1-photos/{name}": before[name] for name in GO}
     assert [row["id"] for row in items_of(small)] == ["a.jpg", "e.jpg", "f.jpg"]
     assert done.version == small.version == done.to_dict()["version"]
@@ -38,14 +38,14 @@ def test_moved_files_stand_in_quarantine_and_come_back_as_they_were(small: Catal
     assert (back.run, back.files, back.items, back.skipped.num_rows, back.already) == (done.run, 2, 2, 0, False)
     assert tree(photos) == before
     assert items_of(small) == items  # the very rows, and the user's columns
-    assert not done.quarantine.exists()
+    assert not done.quarantines[0].exists()
     json.dumps([done.to_dict(), back.to_dict(), runs(small)[0].to_dict()])
 
 
 def test_linked_files_share_bytes_and_become_files_of_their_own_again(small: Catalogue, photos: Path) -> None:
     before, items = tree(photos), items_of(small)
     done = apply_decisions(small, decided(GO), action="link")
-    assert (done.done, done.bytes, done.quarantine) == (2, 2, None)
+    assert (done.done, done.bytes, done.quarantines) == (2, 2, ())
     assert {(photos / name).stat().st_ino for name in ("a.jpg", *GO)} == {(photos / "a.jpg").stat().st_ino}
     assert items_of(small) == items
     assert undo(small).files == 2
@@ -91,7 +91,7 @@ def test_progress_counts_to_the_end(small: Catalogue) -> None:
 
 def test_a_run_that_does_nothing_leaves_nothing_to_undo(small: Catalogue) -> None:
     done = apply_decisions(small, decided({"nowhere": "a.jpg", "e.jpg": "nothing"}, "copy"), action="move")
-    assert (done.run, done.journal, done.quarantine, done.done) == (None, None, None, 0)
+    assert (done.run, done.journal, done.quarantines, done.done) == (None, None, (), 0)
     assert reasons(done) == {
         "nowhere": "there is no such item in the catalogue",
         "e.jpg": "the item that is kept in its place, 'nothing', is not in the catalogue",

@@ -67,9 +67,11 @@ def test_two_runs_are_undone_the_latest_first_and_each_once(small: Catalogue, ph
     assert tree(photos) == before
     again = undo(small, run=one.run)
     assert (again.already, again.files, again.items) == (True, 0, 0)
-    with pytest.raises(NotFoundError, match="has no run of duplicates to undo"):
+    when = r"\d{4}-\d\d-\d\d \d\d:\d\d UTC"
+    known = rf"there are {two.run} \(link, {when}, undone\), {one.run} \(move, {when}, undone\)$"
+    with pytest.raises(NotFoundError, match="has no run of duplicates to undo: " + known):
         undo(small)
-    with pytest.raises(NotFoundError, match="has no run 'mine' of duplicates"):
+    with pytest.raises(NotFoundError, match="has no run 'mine' of duplicates; " + known):
         undo(small, run="mine")
 
 
@@ -81,7 +83,7 @@ def test_what_came_into_the_place_of_a_file_is_not_overwritten(small: Catalogue,
     assert (back.files, back.items) == (1, 1)
     assert "another file is in its place now" in reasons(back)["b.jpg"]
     assert (photos / "b.jpg").read_bytes() == b"mine"
-    assert (done.quarantine / "1-photos" / "b.jpg").read_bytes() == b"A"
+    assert (done.quarantines[0] / "1-photos" / "b.jpg").read_bytes() == b"A"
     assert runs(small)[0].state == "partly undone"
     (photos / "b.jpg").unlink()
     back = undo(small)
@@ -104,13 +106,13 @@ def test_what_stands_in_the_place_of_a_link_is_not_overwritten(small: Catalogue,
 
 def test_undo_says_what_was_changed_in_quarantine_or_through_a_link(small: Catalogue, photos: Path) -> None:
     done = apply_decisions(small, decided(GO), action="move")
-    (done.quarantine / "1-photos" / "b.jpg").write_bytes(b"edited")
-    (done.quarantine / "1-photos" / "below" / "c d.jpg").unlink()
+    (done.quarantines[0] / "1-photos" / "b.jpg").write_bytes(b"edited")
+    (done.quarantines[0] / "1-photos" / "below" / "c d.jpg").unlink()
     back = undo(small)
     assert "has been changed in quarantine" in reasons(back)["b.jpg"]
     assert "neither in its place nor in quarantine" in reasons(back)["below/c d.jpg"]
     assert len(items_of(small)) == 3
-    shutil.rmtree(done.quarantine)
+    shutil.rmtree(done.quarantines[0])
     assert "neither in its place nor in quarantine" in reasons(undo(small))["b.jpg"]
     write(photos, {"b.jpg": b"A"})
     ids = {"b2": "b.jpg"}
@@ -172,7 +174,7 @@ def test_a_damaged_journal_is_named_and_a_cut_last_line_is_understood(small: Cat
     done.journal.write_bytes(whole.replace(b'{"do": 1', b'{"do": '))
     with pytest.raises(DamagedError, match=r"\.jsonl is damaged"):
         undo(small)
-    done.journal.write_bytes(whole.replace(b'"format": 1', b'"format": 9'))
+    done.journal.write_bytes(whole.replace(b'"format": 2', b'"format": 9'))
     with pytest.raises(DamagedError, match="has journal format 9"):
         runs(small)
     done.journal.write_bytes(whole[:-7])

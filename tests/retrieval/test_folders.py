@@ -105,6 +105,13 @@ def test_what_is_hidden_is_rejected_once(tmp_path: Path) -> None:
     }
 
 
+def test_what_was_set_aside_is_no_input(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", ".lookalike-quarantine/1.jpg", "b/.lookalike-quarantine/2.jpg", "c/.lookalike-quarantine")
+    assert uris(tmp_path) == ["a.jpg"]
+    assert rejected(tmp_path) == {"c/.lookalike-quarantine": "a hidden file"}  # which is none of ours
+    assert read_manifest(tmp_path / "b").table.num_rows == 0
+
+
 def test_symlinks_never_lead_in_circles_or_out(tmp_path: Path) -> None:
     root = tmp_path / "root"
     touch(tmp_path, "outside.jpg")

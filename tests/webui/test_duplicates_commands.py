@@ -338,3 +338,51 @@ def test_an_interrupted_run_says_how_it_is_taken_back(
     code, said, told = run("duplicates", shelf, "--apply", "move", "--quarantine", hidden, *ON_CPU)
     assert code == 130 and not said
     assert "--undo" in told and "goes on from there" not in told
+
+
+@pytest.mark.usefixtures("kept_for_folders")
+def test_what_is_done_about_folders_and_taken_back(
+    photos: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (photos / "list.csv").unlink()
+    save(tmp_path / "more" / "turned.jpg", EDITS["turned"](photo(2)))
+    monkeypatch.chdir(tmp_path)
+    typed = ("duplicates", "photos", "more")
+    cache = str(catalogue_of([photos, tmp_path / "more"]))
+    before = sorted(path.relative_to(tmp_path) for name in typed[1:] for path in (tmp_path / name).rglob("*"))
+
+    code, _, told = run(*typed, *ON_CPU, "--undo")
+    assert code == 2 and "nothing is known of photos and more: run lookalike duplicates photos more first" in told
+
+    code, said, told = run(*typed, *ON_CPU, "--keep", "oldest", "--apply", "move")
+    assert code == 0, told
+    assert said.startswith("photos and more: 4 copies moved to ") and cache not in said + told
+    assert {path.name for path in Path("more/.lookalike-quarantine").rglob("*.*") if path.is_file()} == {"turned.jpg"}
+    assert len([path for path in Path("photos/.lookalike-quarantine").rglob("*.*") if path.is_file()]) == 3
+    assert "is no picture" not in told
+
+    (again := tmp_path / "more" / "turned.jpg").write_bytes(b"mine")
+    code, said, told = run(*typed, *ON_CPU, "--undo")
+    assert code == 4, told
+    assert said.startswith("photos and more: 3 files and 3 items brought back")
+    assert "1 item left alone:" in said and "another file is in its place now" in said and cache not in said + told
+    again.unlink()
+    assert as_json(run(*typed, *ON_CPU, "--undo", "--json"))["catalogue"] == "photos and more"
+    assert sorted(path.relative_to(tmp_path) for name in typed[1:] for path in (tmp_path / name).rglob("*")) == before
+
+    code, _, told = run(*typed, *ON_CPU, "--undo")
+    assert code == 2 and cache not in told
+    assert "photos and more has no run of duplicates to undo: there is 0001-" in told and "undone)" in told
+
+
+def test_less_than_was_asked_is_told_by_the_exit_code(shelf: Path, photos: Path, tmp_path: Path, run: Run) -> None:
+    decided = tmp_path / "groups.csv"
+    decided.write_text("group,decision,id,kind\n1,keep,0/photo.png,\n1,remove,0/same.png,same bytes\n")
+    given = ("duplicates", shelf, *ON_CPU, "--apply", "forget", "--from", decided)
+    assert run(*given)[0] == 0
+    code, said, _ = run(*given)
+    assert code == 4 and "0 copies done" in said and "0/same.png: there is no such item in the catalogue" in said
+    code, said, _ = run(*given, "--json")
+    assert code == 4 and json.loads(said)["skipped"][0]["id"] == "0/same.png"
+    assert run("duplicates", shelf, *ON_CPU, "--undo")[0] == 0
+    assert "4" in run("duplicates", "--help")[1].partition("Ends with")[2][:10]
