@@ -1,16 +1,17 @@
 """Looking at pictures once: what is kept of each, and which others may be copies of it.
 
 Candidates come from the catalogue's own index, asked with the stored vector and with vectors of other views
-(``retrieval.views``), and from the layouts of what was looked at before. A similarity says little by itself: some
-pictures are near to everything. So it counts by how far it lies above what the view has with a background, a sample of
-the catalogue (score normalisation, as in the Image Similarity Challenge: Douze et al., arXiv 2106.09672).
+(``retrieval.views``, and ``retrieval.trimming`` where there is something to trim), and from the layouts of what was
+looked at before. A similarity says little by itself: some pictures are near to everything. So it counts by how far it
+lies above what the view has with a background, a sample of the catalogue (score normalisation, as in the Image
+Similarity Challenge: Douze et al., arXiv 2106.09672).
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
@@ -30,7 +31,8 @@ from retrieval.images import decode, metadata_bytes
 from retrieval.local_features import LocalFeatures, describe, opencv
 from retrieval.neighbours import top_k
 from retrieval.sources import ImageSource
-from retrieval.views import EFFORTS, dihedral, layout
+from retrieval.trimming import shown
+from retrieval.views import EFFORTS, GRID, dihedral, layout
 
 BLOCK: Final = 128
 """Pictures a block: what is done again, at most, after a run was stopped, and twice as many are in memory."""
@@ -90,6 +92,8 @@ def look_at_pixels(pixels: np.ndarray, sha256: bytes, embedder: Embeds, effort: 
     features = describe(pixels)
     cv2 = opencv()
     grey = cv2.cvtColor(features.picture, cv2.COLOR_RGB2GRAY)
+    box = shown(pixels)
+    trimmed = [] if box is None else [np.ascontiguousarray(box.of(pixels))]
     row = {
         "sha256": sha256,
         "reason": None,
@@ -97,10 +101,11 @@ def look_at_pixels(pixels: np.ndarray, sha256: bytes, embedder: Embeds, effort: 
         # Of a picture that was made larger the same Laplacian is less sharp.
         "sharpness": float(np.square(cv2.Laplacian(grey, cv2.CV_32F)).mean()) / max(1.0, features.zoom) ** 2,
         "layout": layout(features.picture).astype("<f2").tobytes(),
+        "shown": layout(trimmed[0]).astype("<f2").tobytes() if trimmed else None,
         **pack(features),
     }
-    views = [embedder.prepare(np.ascontiguousarray(view(pixels))) for view in EFFORTS[effort]]
-    return Seen(sha256, features, views, row)
+    views = trimmed + [np.ascontiguousarray(view(pixels)) for view in EFFORTS[effort]]
+    return Seen(sha256, features, [embedder.prepare(view) for view in views], row)
 
 
 class Finder:
@@ -123,7 +128,7 @@ class Finder:
         some = np.random.default_rng(seed).permutation(len(digests))[:BACKGROUND]
         vectors, present = catalogue.vectors.read(pa.array([digests[at] for at in some.tolist()], pa.binary()))
         self._background = vectors[present].astype(np.float32)
-        self._layouts = _Layouts(fingerprints)
+        self._layouts = _Layouts(fingerprints, set(first))
 
     def find(
         self, seen: Sequence[Seen], stored: np.ndarray, embedder: Embeds, *, remember: bool = True
@@ -176,42 +181,56 @@ class Finder:
 
 
 class _Layouts:
-    """The layouts of everything that was looked at."""
+    """The layouts of everything that was looked at and is still there, and of what these show on even ground.
 
-    def __init__(self, fingerprints: Fingerprints) -> None:
-        known = fingerprints.columns(["sha256", "layout"]).filter(pc.field("layout").is_valid())
-        self._keys: list[bytes] = known.column("sha256").to_pylist()
-        parts = [np.frombuffer(value, "<f2") for value in known.column("layout").to_pylist()]
-        self._parts = [np.stack(parts)] if parts else []
+    Of a page that was looked at before its photo came the photo finds the page: only what comes later asks.
+    """
+
+    def __init__(self, fingerprints: Fingerprints, there: Collection[bytes]) -> None:
+        self._keys: list[bytes] = []
+        self._parts: list[np.ndarray] = []
+        known = fingerprints.columns(["sha256", *_LAYOUTS_OF]).filter(pc.field("layout").is_valid())
+        self._remember([row for row in known.to_pylist() if row["sha256"] in there])
 
     def nearest(self, seen: Sequence[Seen], *, remember: bool) -> list[list[bytes]]:
         """Find the nearest of each among all that were seen before and, if they are to be remembered, now."""
         places = [at for at, one in enumerate(seen) if one.features is not None]
         found: list[list[bytes]] = [[] for _ in seen]
-        if not places:
-            return found
-        now = np.stack([np.frombuffer(seen[at].row["layout"], "<f2") for at in places])
+        owner, now = _layouts_of([seen[at].row for at in places])
         if remember:
-            self._keys += [seen[at].sha256 for at in places]
-            self._parts = [np.concatenate([*self._parts, now])]
-        if not self._parts:
+            self._remember([seen[at].row for at in places])
+        if not self._keys or not owner:
             return found
         (gallery,) = self._parts
-        grid = int(np.sqrt(now.shape[1]))
-        turned = np.ascontiguousarray(dihedral(now.reshape(-1, grid, grid).astype(np.float32))).reshape(
-            -1, now.shape[1]
-        )
-        ids, similarity = top_k(turned, gallery, LAYOUTS + 1)
-        for number, at in enumerate(places):
-            best = [
-                (float(similarity[way, slot]), self._keys[ids[way, slot]])
-                for way in range(number, len(turned), len(places))
-                for slot in range(ids.shape[1])
-                if ids[way, slot] >= 0 and similarity[way, slot] > 0
-            ]
-            others = dict.fromkeys(key for _, key in sorted(best, reverse=True) if key != seen[at].sha256)
-            found[at] = list(others)[:LAYOUTS]
+        turned = np.ascontiguousarray(dihedral(now.reshape(-1, GRID, GRID).astype(np.float32)))
+        # Two layouts of one neighbour, or of the picture itself, take a place each.
+        ids, similarity = top_k(turned.reshape(-1, GRID * GRID), gallery, 2 * (LAYOUTS + 1))
+        nearest: list[dict[bytes, float]] = [{} for _ in places]
+        for query, (of_query, values) in enumerate(zip(ids.tolist(), similarity.tolist(), strict=True)):
+            best = nearest[owner[query % len(owner)]]
+            for id, value in zip(of_query, values, strict=True):
+                if id >= 0 and value > 0:
+                    best[self._keys[id]] = max(value, best.get(self._keys[id], value))
+        for at, best in zip(places, nearest, strict=True):
+            best.pop(seen[at].sha256, None)
+            found[at] = sorted(best, key=lambda key: (best[key], key), reverse=True)[:LAYOUTS]
         return found
+
+    def _remember(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        owner, layouts = _layouts_of(rows)
+        if owner:
+            self._keys += [rows[at]["sha256"] for at in owner]
+            self._parts = [np.concatenate([*self._parts, layouts])]
+
+
+_LAYOUTS_OF: Final = ("layout", "shown")
+
+
+def _layouts_of(rows: Sequence[Mapping[str, Any]]) -> tuple[list[int], np.ndarray]:
+    """The layouts that rows have: place of the row of each, and (n, GRID * GRID) float16."""
+    both = [(at, row[name]) for at, row in enumerate(rows) for name in _LAYOUTS_OF if row[name] is not None]
+    layouts = np.frombuffer(b"".join(value for _, value in both), "<f2").reshape(-1, GRID * GRID)
+    return [at for at, _ in both], layouts
 
 
 def look_at_items(
@@ -245,9 +264,8 @@ def look_at_items(
         seen = [_elsewhere(one, further.get(one.sha256, ()), embedder, effort) for one in looked]
         sample = [view for one in seen for view in one.views]
         if sample and not tuned:
-            embedder.tune(
-                sample[:SAMPLE], expected=max(len(sample), todo.num_rows * len(EFFORTS[effort])), notice=notice
-            )
+            expected = max(len(sample), round(todo.num_rows * len(sample) / len(seen)))
+            embedder.tune(sample[:SAMPLE], expected=expected, notice=notice)
             tuned = True
         keys = pa.array([one.sha256 for one in seen], pa.binary())
         stored, present = catalogue.vectors.read(keys)

@@ -38,6 +38,8 @@ FINGERPRINTS_SCHEMA: Final = pa.schema(
         pa.field("sharpness", pa.float32()),
         # (GRID, GRID) float16
         pa.field("layout", pa.binary()),
+        # the same of what is on it without the even ground around; null where there is none
+        pa.field("shown", pa.binary()),
         # as ``LocalFeatures``: pixels of the compared picture for one of the original
         pa.field("zoom", pa.float64()),
         # (n, 2) float16

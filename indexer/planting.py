@@ -132,7 +132,8 @@ def plant(
             if made:
                 if not rows:
                     sample = [one.whole for _, one in made]
-                    embedder.tune(sample, expected=len(jobs) * (1 + len(made[0][1].seen.views)), notice=notice)
+                    each = 1 + sum(len(one.seen.views) for _, one in made) / len(made)
+                    embedder.tune(sample, expected=max(len(sample), round(len(jobs) * each)), notice=notice)
                 stored = embedder.embed([one.whole for _, one in made], prepared=True)
                 found = finder.find([one.seen for _, one in made], stored, embedder, remember=False)
                 for of_one in pool.map(judge, made, found):

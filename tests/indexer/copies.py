@@ -85,6 +85,16 @@ EDITS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
 """Name → what is done; none of it by ``retrieval.edits``, which the finder plants its own copies with."""
 
 
+def on_page(pixels: np.ndarray, size: tuple[int, int] = (600, 800), place: tuple[int, int] = (40, 560)) -> np.ndarray:
+    """A picture on a large white page of (width, height), its corner at (left, top), with a bar and a title."""
+    page = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(page)
+    draw.rectangle((0, 0, size[0], 30), fill=(30, 60, 160))
+    draw.text((30, 60), "what came in today", fill=(40, 40, 40), font_size=16)
+    page.paste(Image.fromarray(np.ascontiguousarray(pixels)), place)
+    return np.array(page)
+
+
 def save(path: Path, pixels: np.ndarray, **options: Any) -> Path:
     """Write a picture, in the format of its name."""
     path.parent.mkdir(parents=True, exist_ok=True)

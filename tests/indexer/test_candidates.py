@@ -17,7 +17,14 @@ from indexer.candidates import CANDIDATES, LAYOUTS, Finder, look, look_at_items,
 from indexer.catalogue import Catalogue
 from indexer.fingerprints import Fingerprints
 from tests.embedders import ColourEmbedder
-from tests.indexer.copies import EDITS, draw, indexed, jpeg, photo
+from tests.indexer.copies import EDITS, draw, indexed, jpeg, on_page, photo, save
+
+
+class Blind(ColourEmbedder):
+    """Everything is the same to it."""
+
+    def embed(self, images, *, prepared=False):
+        return np.eye(self.dim, dtype=np.float32)[[0] * len(images)]
 
 
 @pytest.fixture
@@ -31,6 +38,15 @@ def looked(catalogue: Catalogue, folder: Path, effort: str = "usual") -> Fingerp
     with ThreadPoolExecutor(2) as pool:
         look_at_items(catalogue, fingerprints, effort=effort, pool=pool, progress=lambda _: None, notice=lambda _: None)
     return fingerprints
+
+
+def pairs_of(fingerprints: Fingerprints) -> set[frozenset[bytes]]:
+    """Who is to be compared with whom, whichever of the two found the other."""
+    pairs = set()
+    for row in fingerprints.columns(["sha256", "candidates"]).to_pylist():
+        for at in range(0, len(row["candidates"]), 32):
+            pairs.add(frozenset((row["sha256"], row["candidates"][at : at + 32])))
+    return pairs
 
 
 def digests(catalogue: Catalogue) -> dict[str, bytes]:
@@ -81,11 +97,6 @@ def test_layouts_find_what_was_mirrored_in_the_same_block_and_in_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the layout alone: the embedder sees nothing."""
-
-    class Blind(ColourEmbedder):
-        def embed(self, images, *, prepared=False):
-            return np.eye(self.dim, dtype=np.float32)[[0] * len(images)]
-
     monkeypatch.setattr(candidates, "NEAREST", 0)
     folder = draw(tmp_path / "pictures", {0: ("mirrored", "turned"), 1: (), 2: (), 3: ("mirrored",)})
     with indexed(folder, tmp_path / "shop", Blind()) as catalogue:
@@ -93,12 +104,69 @@ def test_layouts_find_what_was_mirrored_in_the_same_block_and_in_another(
         for block in (128, 2):
             monkeypatch.setattr(candidates, "BLOCK", block)
             fingerprints = looked(catalogue, tmp_path / str(block), "quick")
-            pairs = set()
-            for row in fingerprints.columns(["sha256", "candidates"]).to_pylist():
-                for at in range(0, len(row["candidates"]), 32):
-                    pairs.add(frozenset((row["sha256"], row["candidates"][at : at + 32])))
+            pairs = pairs_of(fingerprints)
             for one, other in (("0", "mirrored"), ("0", "turned"), ("3", "mirrored")):
                 assert frozenset((keys[f"{one}/photo.png"], keys[f"{one}/{other}.jpg"])) in pairs, block
+
+
+@pytest.fixture
+def pages(tmp_path: Path) -> Path:
+    """Twelve photos, and three of them on white pages."""
+    folder = draw(tmp_path / "pictures", {number: () for number in range(12)})
+    for number, place in ((2, (40, 560)), (5, (380, 100)), (9, (200, 300))):
+        save(folder / str(number) / "page.png", on_page(photo(number), place=place))
+    return folder
+
+
+def assert_pages_are_found(catalogue: Catalogue, fingerprints: Fingerprints) -> None:
+    keys, pairs = digests(catalogue), pairs_of(fingerprints)
+    for number in (2, 5, 9):
+        assert frozenset((keys[f"{number}/photo.png"], keys[f"{number}/page.png"])) in pairs, number
+
+
+@pytest.mark.parametrize("effort", ["quick", "usual", "thorough"])
+def test_the_photo_on_a_page_is_found_by_its_vector(
+    tmp_path: Path, pages: Path, monkeypatch: pytest.MonkeyPatch, effort: str
+) -> None:
+    """By vectors alone, where the page itself is nearest to the other pages."""
+    monkeypatch.setattr(candidates, "NEAREST", 1)
+    monkeypatch.setattr(candidates, "LAYOUTS", 0)
+    with indexed(pages, tmp_path / "shop") as catalogue:
+        assert_pages_are_found(catalogue, looked(catalogue, tmp_path / "looked", effort))
+
+
+@pytest.mark.parametrize("first", ["page.png", "photo.png"])
+def test_the_photo_on_a_page_is_found_by_its_layout_whichever_comes_first(
+    tmp_path: Path, pages: Path, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    monkeypatch.setattr(candidates, "NEAREST", 0)
+    monkeypatch.setattr(candidates, "LAYOUTS", 2)
+    later = tmp_path / "later"
+    for path in sorted(pages.rglob("*.png")):
+        if path.name != first:
+            (later / path.parent.name).mkdir(parents=True)
+            path.rename(later / path.parent.name / path.name)
+    with indexed(pages, tmp_path / "shop", Blind()) as catalogue:
+        looked(catalogue, tmp_path / "looked", "quick")
+    with indexed(later, tmp_path / "shop", Blind()) as catalogue:
+        assert_pages_are_found(catalogue, looked(catalogue, tmp_path / "looked", "quick"))
+
+
+def test_only_what_is_still_there_is_a_candidate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is gone would take the places of what is there."""
+    monkeypatch.setattr(candidates, "NEAREST", 0)
+    monkeypatch.setattr(candidates, "LAYOUTS", 1)
+    with indexed(draw(tmp_path / "pictures", {0: ("saved",), 1: ()}), tmp_path / "shop", Blind()) as catalogue:
+        looked(catalogue, tmp_path / "looked", "quick")
+        keys = digests(catalogue)
+        with catalogue.writing():
+            catalogue.remove(["0/saved.jpg"])
+    save(tmp_path / "later" / "again.jpg", photo(0), quality=86)
+    with indexed(tmp_path / "later", tmp_path / "shop", Blind()) as catalogue:
+        pairs = pairs_of(looked(catalogue, tmp_path / "looked", "quick"))
+        again = digests(catalogue)["again.jpg"]
+    assert frozenset((again, keys["0/photo.png"])) in pairs
+    assert frozenset((again, keys["0/saved.jpg"])) not in pairs
 
 
 def test_into_nothing(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer import planting, screening
+from indexer import candidates, planting, screening
 from indexer.catalogue import Catalogue
 from indexer.duplicates import find
 from indexer.examining import folder_of, no_bar
@@ -19,11 +19,11 @@ from indexer.verification import verify
 from retrieval.errors import BusyError, InputError
 from retrieval.manifest import read_manifest
 from tests.embedders import ColourEmbedder
-from tests.indexer.copies import EDITS, draw, jpeg, photo, save, with_exif
+from tests.indexer.copies import EDITS, draw, jpeg, on_page, photo, save, with_exif
 
 
-def screened(catalogue: Catalogue, source: Path, copies: str = REJECT) -> IngestSummary:
-    with Screen(catalogue, bars=no_bar, notice=lambda _: None) as screen:
+def screened(catalogue: Catalogue, source: Path, copies: str = REJECT, effort: str = "usual") -> IngestSummary:
+    with Screen(catalogue, bars=no_bar, effort=effort, notice=lambda _: None) as screen:
         return ingest(catalogue, read_manifest(source), screen=screen, copies=copies)
 
 
@@ -118,6 +118,26 @@ def test_copies_are_flagged_with_what_they_are_copies_of(shop: Catalogue, incomi
     # Indexed as ever, the column stays as it is.
     assert ingest(shop, read_manifest(incoming)).unchanged == 9
     assert flagged(shop) == said
+
+
+@pytest.mark.parametrize("first", ["page", "photo"])
+def test_a_page_and_its_photo_are_told_whichever_comes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    monkeypatch.setattr(candidates, "NEAREST", 0)  # what comes in has one neighbour
+    monkeypatch.setattr(candidates, "LAYOUTS", 1)
+    made = {"photo": photo(1), "page": on_page(photo(1))}
+    folder = draw(tmp_path / "there", {number: () for number in (0, *range(2, 10))})
+    for number in range(20, 23):  # nearer to a page than its photo is
+        save(folder / f"{number}.png", on_page(photo(number)))
+    save(folder / f"{first}.png", made.pop(first))
+    ((second, pixels),) = made.items()
+    save(tmp_path / "later" / f"{second}.png", pixels)
+    with Catalogue.create(tmp_path / "catalogue", ColourEmbedder()) as catalogue:
+        ingest(catalogue, read_manifest(folder))
+        screened(catalogue, tmp_path / "later", effort="quick")
+        (reason,) = rejected(catalogue).values()
+        assert reason.startswith(f"a copy of {first}.png (")
 
 
 def test_what_is_there_stays_whatever_it_is_a_copy_of(tmp_path: Path, incoming: Path) -> None:
