@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from indexer import candidates, planting, screening
 from indexer.catalogue import Catalogue
-from indexer.comparing import Compared
 from indexer.duplicates import find
 from indexer.examining import folder_of, no_bar
 from indexer.fingerprints import Fingerprints
@@ -368,7 +368,8 @@ def test_what_was_rejected_leaves_nothing_behind(
     near = {row["candidates"][at : at + 32] for row in known for at in range(0, len(row["candidates"]), 32)}
     assert near
     assert near <= items
-    assert {key for pair in Compared(folder / "pairs").read() for key in pair} <= items
+    pairs = pq.read_table(folder / "pairs")
+    assert {*pairs.column("a").to_pylist(), *pairs.column("b").to_pylist()} <= items
 
 
 def test_while_another_looks_for_duplicates(shop: Catalogue) -> None:
