@@ -31,7 +31,8 @@ Import from the room, not from here:
   (``indexer.planting``), groups made (``indexer.copy_groups``, ``indexer.copy_tables``, ``indexer.keep_best``);
   ``indexer.duplicates_page``, ``indexer.duplicates_files`` (``indexer.spreadsheets``): as a page, on disk;
   ``indexer.duplicates_words``: what is said of them as a whole
-- ``indexer.screening``: copies told while pictures come in; ``indexer.folder_catalogue``: folders without a catalogue
+- ``indexer.screening``: copies told while pictures come in, beside what is there (``indexer.holdings``), the best of
+  several taken (``indexer.incoming``); ``indexer.folder_catalogue``: folders without a catalogue
 - ``indexer.quarantine``: duplicates moved aside, linked or forgotten (``indexer.deciding``, ``indexer.moving``), with a
   ``indexer.journal``; ``indexer.undoing``: brought back
 - ``indexer.opening``: the embedder or the catalogue that a command names

@@ -112,7 +112,7 @@ class Finder:
     """Finds candidates in a catalogue for pictures that were looked at.
 
     Args:
-        catalogue: to find them in; stays at the version it has.
+        catalogue: to find them in, as it is now.
         fingerprints: of what was looked at; grows meanwhile.
         seed: of the background.
     """
@@ -125,7 +125,9 @@ class Finder:
         self._of_row = dict(zip(rows.tolist(), digests, strict=True))
         # Of equal bytes one is enough, or a hundred copies of one file would be all the neighbours there are.
         self._allowed = None if len(first) == len(digests) else np.sort(rows[list(first.values())])
-        some = np.random.default_rng(seed).permutation(len(digests))[:BACKGROUND]
+        self._next = int(rows.max(initial=-1)) + 1
+        self._random, self._met = np.random.default_rng(seed), len(digests)
+        some = self._random.permutation(len(digests))[:BACKGROUND]
         vectors, present = catalogue.vectors.read(pa.array([digests[at] for at in some.tolist()], pa.binary()))
         self._background = vectors[present].astype(np.float32)
         self._layouts = _Layouts(fingerprints, set(first))
@@ -169,6 +171,29 @@ class Finder:
             every = [] if one.features is None else dict.fromkeys([other for other, _ in best] + alike[at])
             candidates.append({other: cosine[at].get(other, np.nan) for other in every})
         return candidates
+
+    def add(self, sha256: Sequence[bytes], vectors: np.ndarray) -> None:
+        """Find what has become items since, too; the index is changed, so the catalogue must have let go of it.
+
+        Args:
+            sha256: of n pictures; their layouts are known from ``find``.
+            vectors: (n, dim) of these.
+        """
+        rows = np.arange(self._next, self._next + len(sha256), dtype=np.int64)
+        self._next += len(sha256)
+        self._index.add(rows, vectors)
+        self._of_row.update(zip(rows.tolist(), sha256, strict=True))
+        if self._allowed is not None:
+            self._allowed = np.concatenate([self._allowed, rows])
+        # The background stays a sample of all, each item as likely to be in it (Vitter's algorithm R).
+        room = max(0, BACKGROUND - len(self._background))
+        wide = vectors.astype(np.float32)
+        self._background = np.concatenate([self._background, wide[:room]])
+        for at in range(room, len(wide)):
+            place = int(self._random.integers(self._met + at + 1))
+            if place < BACKGROUND:
+                self._background[place] = wide[at]
+        self._met += len(sha256)
 
     def _usual(self, queries: np.ndarray) -> np.ndarray:
         """Mean similarity with the nearest of the background: (n,) float32."""

@@ -54,7 +54,12 @@ if TYPE_CHECKING:
     metavar="N",
     help="Images between two commits.",
 )
-@click.option("--reject-duplicates", is_flag=True, help="Refuse copies of what is there, however they were edited.")
+@click.option(
+    "--reject-duplicates",
+    is_flag=True,
+    help="Refuse copies of items, however they were edited, and say where one is better than its item. Of copies that "
+    "come in between two commits (512 images at most) the best is taken.",
+)
 @click.option("--flag-duplicates", is_flag=True, help="Take them, and name in duplicate_of what each is a copy of.")
 @click.option("--profile", "profiled", is_flag=True, help="Say where the time went, as a table and a picture.")
 @DEVICE

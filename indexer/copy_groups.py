@@ -219,7 +219,7 @@ def _ordered(
     for at, node in enumerate(nodes):
         facts = node.facts
         choice = at in in_pairs or len(node.places) > 1
-        grey = at in in_pairs and _is_grey(fingerprints.features(node.sha256))
+        grey = at in in_pairs and is_grey(fingerprints.features(node.sha256))
         candidates = [
             Candidate(
                 row=rows[place].as_py(),
@@ -242,7 +242,7 @@ def _ordered(
     return ordered, found
 
 
-def _is_grey(features: LocalFeatures | None) -> bool:
+def is_grey(features: LocalFeatures | None) -> bool:
     """Whether the channels of a picture hardly differ."""
     return features is not None and float(np.ptp(features.picture, axis=2).mean()) < GREY
 

@@ -97,6 +97,7 @@ class Fingerprints:
         self._blocks: list[tuple[str, pa.Table]] = []
         self._number: dict[str, int] = {}
         self._place: dict[bytes, tuple[int, int]] = {}
+        self._unwritten: Mapping[bytes, Mapping[str, Any]] = {}
         self._unpacked = lru_cache(maxsize=held)(self._unpack)
         self.late: dict[bytes, int] = {}
         """Of what could not be read first and then could, the place of the block that has it."""
@@ -149,6 +150,10 @@ class Fingerprints:
             writer.write_table(table, max_chunksize=max(1, table.num_rows))
         self._take(path)
 
+    def hold(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Have the features of pictures that are not in any block, in place of those that were held before."""
+        self._unwritten = {row["sha256"]: row for row in rows}
+
     def columns(self, names: Sequence[str]) -> pa.Table:
         """Some columns of all rows, in the order of blocks and rows."""
         empty = FINGERPRINTS_SCHEMA.empty_table()
@@ -161,15 +166,15 @@ class Fingerprints:
         return {name: table.column(name)[at].as_py() for name in names}
 
     def features(self, sha256: bytes) -> LocalFeatures | None:
-        """The local features of a picture; None where it was not looked at or could not be read.
+        """The local features of a picture in a block or held; None where it was not looked at or could not be read.
 
         Raises:
             DamagedError: the block is not what was written.
         """
-        return self._unpacked(sha256) if sha256 in self._place else None
+        return self._unpacked(sha256) if sha256 in self._unwritten or sha256 in self._place else None
 
     def _unpack(self, sha256: bytes) -> LocalFeatures | None:
-        row = self.row(sha256, ["reason", "zoom", "points", "descriptors", "picture"])
+        row = self._unwritten.get(sha256) or self.row(sha256, ["reason", "zoom", "points", "descriptors", "picture"])
         try:
             return unpack(row) if row["reason"] is None else None
         except (ImageError, ValueError) as error:

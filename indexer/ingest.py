@@ -144,7 +144,10 @@ def ingest(
                     with profile.stage("screen", images=len(outcomes)):
                         found = screen.copies(source, uris, ids, outcomes)
                 with profile.stage("commit", images=len(outcomes)):
-                    run.take(outcomes, found)
+                    taken = run.take(outcomes, found)
+                if screen is not None and taken:
+                    with profile.stage("screen", images=0):
+                        screen.keep(ids, taken)
         with profile.stage("commit", images=0):
             run.forgive()
             embedded = len(catalogue.vectors.keys()) - cached
@@ -182,13 +185,17 @@ class _Run:
         self._refused: Counter[tuple[str, str]] = Counter()
         self.added = self.updated = self.unchanged = self.rejected = 0
 
-    def take(self, outcomes: list[Outcome], copies: Mapping[int, Copy]) -> None:
-        """Commit a chunk: new items, changed items, refused inputs; copies are flagged or refused."""
+    def take(self, outcomes: list[Outcome], copies: Mapping[int, Copy]) -> list[Outcome]:
+        """Commit a chunk: new items, changed items, refused inputs; copies are flagged or refused.
+
+        Returns:
+            Those that are items now and were not, or not so.
+        """
         refused = [(outcome.position, outcome.reason) for outcome in outcomes if outcome.reason is not None]
         good = [outcome for outcome in outcomes if outcome.reason is None]
         if not self._flagging:
             good = [outcome for outcome in good if outcome.position not in copies]
-            refused += [(at, f"a copy of {copy.id} ({copy.how})") for at, copy in copies.items()]
+            refused += [(at, str(copy)) for at, copy in copies.items()]
         old = self._place[[outcome.position for outcome in good]] if good else np.zeros(0, np.int64)
         rows = self._flagged(self._corrected(self._rows(good), old), good, old, copies)
         new, changed = [], []
@@ -229,6 +236,7 @@ class _Run:
                 for (_, reason), was in zip(refused, known.tolist(), strict=True)
             ]
             self.reject(pa.table({"uri": uris, "reason": pa.array(reasons, pa.string())}))
+        return [good[place] for place in sorted(new + changed)]
 
     def _flagged(
         self, rows: pa.Table, outcomes: list[Outcome], old: np.ndarray, copies: Mapping[int, Copy]
@@ -236,11 +244,12 @@ class _Run:
         """Say of copies what they are copies of; what was said of items that are there stays."""
         if not self._flagging:
             return rows
-        names = self._before.column_names
-        was = self._before.column(DUPLICATE_OF).to_pylist() if DUPLICATE_OF in names else [None] * self._before.num_rows
+        there = pa.array(old, mask=old < 0)
+        flagged = DUPLICATE_OF in self._before.column_names
+        was = self._before.column(DUPLICATE_OF).take(there).to_pylist() if flagged else [None] * len(outcomes)
         said = [
-            copies[outcome.position].id if outcome.position in copies else was[place] if place >= 0 else None
-            for outcome, place in zip(outcomes, old.tolist(), strict=True)
+            copies[outcome.position].id if outcome.position in copies else before
+            for outcome, before in zip(outcomes, was, strict=True)
         ]
         return rows.append_column(DUPLICATE_OF, pa.array(said, pa.string()))
 

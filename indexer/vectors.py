@@ -133,7 +133,10 @@ class VectorCache:
         rows = np.argsort(slot, kind="stable")
         count = np.bincount(slot, minlength=len(distinct))
         start = np.cumsum(count) - count
-        for part in self.parts():
+        # Newest first: what has just come in is found without reading what was there before.
+        for part in sorted(self.parts(), key=lambda part: part.stat().st_mtime_ns, reverse=True):
+            if present.all():
+                break
             with self._open(part) as file:
                 keys = self._read(part, file, ["sha256"]).column("sha256")
                 place = pc.fill_null(pc.index_in(keys, value_set=distinct), -1).to_numpy()

@@ -169,6 +169,46 @@ def test_only_what_is_still_there_is_a_candidate(tmp_path: Path, monkeypatch: py
     assert frozenset((again, keys["0/saved.jpg"])) not in pairs
 
 
+@pytest.mark.parametrize("twice", [False, True])
+def test_what_becomes_an_item_is_found_without_a_new_finder(tmp_path: Path, twice: bool) -> None:
+    folder = draw(tmp_path / "pictures", {number: () for number in range(6)})
+    if twice:  # then not all rows are searched
+        shutil.copy(folder / "1/photo.png", folder / "1/again.png")
+    embedder = ColourEmbedder()
+    pixels = EDITS["cut"](photo(7))
+    data = jpeg(pixels)
+    seen = look(data, hashlib.sha256(data).digest(), embedder, "usual")
+    stored = embedder.embed([pixels])
+    with indexed(folder, tmp_path / "shop") as catalogue:
+        fingerprints = looked(catalogue, tmp_path / "looked")
+        finder = Finder(catalogue, fingerprints)
+        assert len(finder.find([seen], stored, embedder, remember=False)[0]) <= 6
+        with indexed(draw(folder, {number: () for number in range(6, 9)}), tmp_path / "shop") as grown:
+            keys = [digests(grown)[f"{number}/photo.png"] for number in range(6, 9)]
+            vectors, _ = grown.vectors.read(pa.array(keys, pa.binary()))
+            finder.add(keys, vectors)
+            (found,) = finder.find([seen], stored, embedder, remember=False)
+            (expected,) = Finder(grown, fingerprints).find([seen], stored, embedder, remember=False)
+        assert keys[1] in found
+        assert list(found) == list(expected)
+        np.testing.assert_array_equal(list(found.values()), list(expected.values()))
+
+
+def test_the_background_stays_a_sample_of_all(shop: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(candidates, "BACKGROUND", 8)
+    new = np.eye(ColourEmbedder.dim, dtype=np.float16)[:18]
+    shares = []
+    for seed in range(40):
+        finder = Finder(shop, Fingerprints(tmp_path / "none"), seed=seed)
+        for number in range(18):
+            finder.add([bytes([number]) * 32], new[number : number + 1])
+            shop.index().remove(np.array([6 + number]))  # the same index, for the next finder
+        assert finder._background.shape == (8, ColourEmbedder.dim)
+        shares.append((finder._background == 1).any(axis=1).mean())
+    # Eighteen of 24 are new.
+    assert 0.65 < np.mean(shares) < 0.85
+
+
 def test_into_nothing(tmp_path: Path) -> None:
     with Catalogue.create(tmp_path / "shop", ColourEmbedder()) as catalogue:
         fingerprints = Fingerprints(tmp_path / "looked")

@@ -78,6 +78,16 @@ def test_of_two_rows_the_newer_one_counts(tmp_path: Path) -> None:
         assert len(again) == 2
 
 
+def test_held_pictures_have_features_and_are_in_no_block(tmp_path: Path) -> None:
+    kept = Fingerprints(tmp_path)
+    kept.hold([row(WHOLE[0])])
+    assert kept.features(WHOLE[0]) is not None
+    assert WHOLE[0] not in kept and not kept.seen(WHOLE[0])
+    assert (len(kept), kept.blocks, list(tmp_path.iterdir())) == (0, [], [])
+    kept.hold([])
+    assert kept.features(WHOLE[0]) is None
+
+
 def test_a_name_never_comes_again(tmp_path: Path) -> None:
     names = set()
     for _ in range(3):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,20 @@ def test_reading_equals_a_dict(
     for place, number in enumerate(wanted):
         assert present[place] == (number in written)
         np.testing.assert_array_equal(got[place], vector(number) if number in written else np.zeros(DIM))
+
+
+def test_what_came_last_is_read_without_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = VectorCache(tmp_path, DIM)
+    for number in range(5):
+        fill(cache, [number])
+        os.utime(max(cache.parts(), key=lambda part: part.stat().st_mtime_ns), (number, number))
+    opened: list[Path] = []
+    open_part = VectorCache._open
+    monkeypatch.setattr(VectorCache, "_open", lambda cache, part: opened.append(part) or open_part(cache, part))
+    got, present = cache.read(pa.array([key(4), key(4)], pa.binary()))
+    assert present.all() and len(opened) == 1
+    np.testing.assert_array_equal(got[1], vector(4))
+    assert cache.read(pa.array([key(0)], pa.binary()))[1].all() and len(opened) == 6
 
 
 def test_chunked_and_sliced_keys_are_read_like_plain_ones(tmp_path: Path) -> None:

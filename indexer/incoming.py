@@ -1,0 +1,80 @@
+"""Which of several copies to take while pictures come in: by the rules of ``indexer.keep_best``, but for files' times.
+
+The time of a file on its way in mostly says when it was copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from indexer.copy_groups import is_grey
+from indexer.holdings import Held
+from indexer.keep_best import DEFAULT_POLICY, Candidate, best_first, why_kept
+from retrieval.copies import Overlay, framed
+from retrieval.local_features import LocalFeatures
+
+FACTS: Final = ("bytes", "format", "sharpness", "metadata")
+"""Columns of ``FINGERPRINTS_SCHEMA`` that the rules look at."""
+VISIBLE: Final = tuple(rule for rule in DEFAULT_POLICY if rule not in ("bytes", "metadata", "oldest"))
+"""Rules by which a picture is worth taking an item away for: the others tell apart what nobody sees."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture that could be looked at.
+
+    Attributes:
+        held: what it is as an item, or would be.
+        facts: ``FACTS`` of it, at least.
+        features: None where only pictures of the same pixels are chosen from.
+    """
+
+    held: Held
+    facts: Mapping[str, Any]
+    features: LocalFeatures | None = None
+
+
+def in_order(pictures: Sequence[Picture], overlays: Mapping[tuple[int, int], Overlay]) -> list[int]:
+    """Order pictures: places, the best first; what no rule tells apart as it comes.
+
+    Args:
+        pictures: that are copies of each other, some of some.
+        overlays: (place, place) → from one to the other, of those that are.
+    """
+    return best_first(_candidates(pictures, overlays))
+
+
+def why_better(one: Picture, item: Picture, over: Overlay) -> str | None:
+    """Say by which rule a picture would be kept in place of an item; None where nobody would see it.
+
+    Args:
+        one: the picture.
+        item: that it is a copy of.
+        over: from the item to the picture.
+    """
+    of_item, of_one = both = _candidates([item, one], {(0, 1): over})
+    if best_first(both, VISIBLE)[0] == 0:
+        return None
+    mine, its = why_kept(of_one, [of_item], VISIBLE), why_kept(of_item, [of_one], VISIBLE)
+    return mine if mine == its else f"{mine} against {its}"
+
+
+def _candidates(pictures: Sequence[Picture], overlays: Mapping[tuple[int, int], Overlay]) -> list[Candidate]:
+    with_frame = {
+        at[side] for at, over in overlays.items() for side in (0, 1) if framed(over.covered[side], over.beyond[side])
+    }
+    return [
+        Candidate(
+            row=place,
+            uri=one.held.id,
+            width=one.held.width,
+            height=one.held.height,
+            framed=place in with_frame,
+            modified=None,
+            grey=is_grey(one.features),
+            **{name: one.facts[name] for name in FACTS},
+        )
+        for place, one in enumerate(pictures)
+    ]
