@@ -26,6 +26,7 @@ from indexer.embeds import Embeds
 from indexer.fingerprints import Fingerprints, pack
 from indexer.pipeline import SAMPLE
 from retrieval.errors import ImageError
+from retrieval.grain import grain_of
 from retrieval.images import decode, metadata_bytes
 from retrieval.local_features import LocalFeatures, describe, opencv
 from retrieval.neighbours import top_k
@@ -96,6 +97,7 @@ def look_at_pixels(pixels: np.ndarray, sha256: bytes, embedder: Embeds, effort: 
         "pixels": hashlib.sha256(repr(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).digest(),
         # Of a picture that was made larger the same Laplacian is less sharp.
         "sharpness": float(np.square(cv2.Laplacian(grey, cv2.CV_32F)).mean()) / max(1.0, features.zoom) ** 2,
+        "grain": grain_of(pixels).to_bytes(),
         "layout": layout(features.picture).astype("<f2").tobytes(),
         **pack(features),
     }

@@ -20,7 +20,7 @@ from indexer.place import held, lock_of
 from retrieval.errors import DamagedError, InputError
 from retrieval.views import EFFORTS
 
-METHOD: Final = 1
+METHOD: Final = 2
 """Of looking and comparing: raised whenever the same pictures would be seen otherwise, so that all is done anew."""
 _RUN: Final = "run.json"
 
