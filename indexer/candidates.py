@@ -27,9 +27,10 @@ from indexer.fingerprints import Fingerprints, pack
 from indexer.pipeline import SAMPLE
 from retrieval.errors import ImageError
 from retrieval.grain import grain_of
-from retrieval.images import decode, metadata_bytes
+from retrieval.images import decode, jpeg_steps, metadata_bytes
 from retrieval.local_features import LocalFeatures, describe, opencv
 from retrieval.neighbours import top_k
+from retrieval.saved import saved_before
 from retrieval.sources import ImageSource
 from retrieval.views import EFFORTS, dihedral, layout
 
@@ -78,11 +79,12 @@ def look(data: bytes | ImageError, sha256: bytes, embedder: Embeds, effort: str)
         if hashlib.sha256(data).digest() != sha256:
             raise ImageError("has changed since it was indexed; index its source again")
         decoded = decode(data)
-        metadata = metadata_bytes(data)
+        metadata, steps = metadata_bytes(data), jpeg_steps(data)
     except ImageError as error:
         return _unread(sha256, str(error))
     seen = look_at_pixels(decoded.pixels, sha256, embedder, effort)
-    seen.row.update(bytes=len(data), format=decoded.format, metadata=metadata)
+    resaved = saved_before(decoded.pixels, steps)
+    seen.row.update(bytes=len(data), format=decoded.format, metadata=metadata, resaved=resaved)
     return seen
 
 

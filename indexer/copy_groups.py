@@ -176,7 +176,7 @@ def own_agreement(known: KnownPairs, fingerprints: Fingerprints) -> np.ndarray:
 
 
 def _nodes(items: pa.Table, fingerprints: Fingerprints) -> tuple[list[Node], list[tuple[str, str]]]:
-    names = ["sha256", "reason", "pixels", "bytes", "format", "metadata", "sharpness"]
+    names = ["sha256", "reason", "pixels", "bytes", "format", "metadata", "sharpness", "resaved"]
     facts = {row["sha256"]: row for row in fingerprints.columns(names).to_pylist()}
     places: dict[bytes, list[int]] = defaultdict(list)
     ids = items.column("id").to_pylist()
@@ -236,6 +236,7 @@ def _ordered(
                 pixels=None if stands is None else stands.pixels,
                 scaled=stands is not None and stands.scaled,
                 hidden=0.0 if stands is None else stands.hidden,
+                resaved=facts["resaved"],
             )
             for place in node.places
         ]

@@ -35,6 +35,8 @@ FINGERPRINTS_SCHEMA: Final = pa.schema(
         pa.field("format", pa.string()),
         # bytes of EXIF, XMP and the like
         pa.field("metadata", pa.int64()),
+        # whether the picture was a JPEG of less quality before
+        pa.field("resaved", pa.bool_()),
         # mean square of the Laplacian of grey levels, at the size that is compared
         pa.field("sharpness", pa.float32()),
         # ``Grain`` of the picture at its own size

@@ -33,6 +33,7 @@ class Candidate:
         pixels: of ``indexer.keep_facts``, by which resolution is told; None: width times height.
         scaled: whether it seems to be a copy made larger or stretched.
         hidden: share of a copy that it does not show, in [0, 1].
+        resaved: whether it was a JPEG of less quality before.
     """
 
     row: int
@@ -49,6 +50,7 @@ class Candidate:
     pixels: int | None = None
     scaled: bool = False
     hidden: float = 0.0
+    resaved: bool = False
 
 
 Rule = tuple[Callable[[Candidate], Any], Callable[[Candidate], str]]
@@ -68,6 +70,7 @@ RULES: Final[Mapping[str, Rule]] = {
         lambda one: _FORMATS.index(one.format) if one.format in _FORMATS else len(_FORMATS),
         lambda one: one.format,
     ),
+    "once": (lambda one: one.resaved, lambda one: "not saved anew from a coarser JPEG"),
     # By halves of a power of two: what differs less is not seen.
     "sharpness": (lambda one: -round(2 * math.log2(1 + one.sharpness)), lambda one: "sharper"),
     "bytes": (lambda one: -one.bytes, lambda one: f"{one.bytes:,} bytes"),
