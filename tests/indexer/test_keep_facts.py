@@ -77,3 +77,13 @@ def test_an_enlarged_copy_is_no_smaller_than_its_original_though_there_is_a_thum
     assert [told[at].scaled for at in range(3)] == [False, True, False]
     assert told[0].pixels == told[1].pixels == pytest.approx(360 * 270, rel=0.01)
     assert told[2].pixels == 180 * 135
+
+
+def test_of_two_that_it_may_be_made_of_the_larger_one_gives_its_pixels() -> None:
+    sizes = [(360, 270), (684, 270), (277, 270)]
+    none = np.zeros(0, np.float32)
+    grain = [Grain(np.array([across, 0.0], np.float32), (none, none)) for across in (0.0, -1.5, 0.1)]
+    pairs = [(0, 1, laid(1.9, 1)), (2, 1, laid(2.47, 1)), (0, 2, laid(1 / 1.3, 1))]
+    for order in (pairs, pairs[::-1]):
+        told = standings(sizes, order, grain.__getitem__)
+        assert told[1].scaled and told[1].pixels == told[0].pixels == 360 * 270
