@@ -27,9 +27,11 @@ from indexer.embeds import Embeds
 from indexer.fingerprints import Fingerprints, pack
 from indexer.pipeline import SAMPLE
 from retrieval.errors import ImageError
-from retrieval.images import decode, metadata_bytes
+from retrieval.grain import grain_of
+from retrieval.images import decode, jpeg_steps, metadata_bytes
 from retrieval.local_features import LocalFeatures, describe, opencv
 from retrieval.neighbours import top_k
+from retrieval.saved import saved_before
 from retrieval.sources import ImageSource
 from retrieval.trimming import shown
 from retrieval.views import EFFORTS, GRID, dihedral, layout
@@ -79,11 +81,12 @@ def look(data: bytes | ImageError, sha256: bytes, embedder: Embeds, effort: str)
         if hashlib.sha256(data).digest() != sha256:
             raise ImageError("has changed since it was indexed; index its source again")
         decoded = decode(data)
-        metadata = metadata_bytes(data)
+        metadata, steps = metadata_bytes(data), jpeg_steps(data)
     except ImageError as error:
         return _unread(sha256, str(error))
     seen = look_at_pixels(decoded.pixels, sha256, embedder, effort)
-    seen.row.update(bytes=len(data), format=decoded.format, metadata=metadata)
+    resaved = saved_before(decoded.pixels, steps)
+    seen.row.update(bytes=len(data), format=decoded.format, metadata=metadata, resaved=resaved)
     return seen
 
 
@@ -100,6 +103,7 @@ def look_at_pixels(pixels: np.ndarray, sha256: bytes, embedder: Embeds, effort: 
         "pixels": hashlib.sha256(repr(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).digest(),
         # Of a picture that was made larger the same Laplacian is less sharp.
         "sharpness": float(np.square(cv2.Laplacian(grey, cv2.CV_32F)).mean()) / max(1.0, features.zoom) ** 2,
+        "grain": grain_of(pixels).to_bytes(),
         "layout": layout(features.picture).astype("<f2").tobytes(),
         "shown": layout(trimmed[0]).astype("<f2").tobytes() if trimmed else None,
         **pack(features),

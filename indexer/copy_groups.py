@@ -17,8 +17,9 @@ from indexer.comparing import DETAILS
 from indexer.copy_tables import COPY, LOOKALIKE, SAME, SAME_PIXELS, UNLAID, Gathered, Node, Pairs, unordered
 from indexer.fingerprints import Fingerprints
 from indexer.keep_best import Candidate, best_first, why_kept
+from indexer.keep_facts import standings
 from indexer.known_pairs import KnownPairs, Pair, pair_of
-from retrieval.copies import are_copies, framed
+from retrieval.copies import are_copies
 from retrieval.errors import ImageError
 from retrieval.grouping import components, group_by_best
 from retrieval.local_features import LocalFeatures
@@ -182,7 +183,7 @@ def own_agreement(known: KnownPairs, fingerprints: Fingerprints) -> np.ndarray:
 
 
 def _nodes(items: pa.Table, fingerprints: Fingerprints) -> tuple[list[Node], list[tuple[str, str]]]:
-    names = ["sha256", "reason", "pixels", "bytes", "format", "metadata", "sharpness"]
+    names = ["sha256", "reason", "pixels", "bytes", "format", "metadata", "sharpness", "resaved"]
     facts = {row["sha256"]: row for row in fingerprints.columns(names).to_pylist()}
     places: dict[bytes, list[int]] = defaultdict(list)
     ids = items.column("id").to_pylist()
@@ -212,14 +213,20 @@ def _ordered(
 
     The times of files are read only where there is a choice.
     """
-    with_frame, in_pairs = _with_frame(copies), set(np.unique(copies.places).tolist())
+    sizes = [(node.facts["width"], node.facts["height"]) for node in nodes]
+    beside = standings(
+        sizes,
+        ((one, other, over) for one, other, _, over, _ in copies),
+        lambda at: fingerprints.grain(nodes[at].sha256),
+    )
     rows, uris = items.column("row"), items.column("uri")
     roots: dict[str, Root] = {}
     ordered, found = [], []
     for at, node in enumerate(nodes):
         facts = node.facts
-        choice = at in in_pairs or len(node.places) > 1
-        grey = at in in_pairs and is_grey(fingerprints.features(node.sha256))
+        stands = beside.get(at)
+        choice = stands is not None or len(node.places) > 1
+        grey = stands is not None and is_grey(fingerprints.features(node.sha256))
         candidates = [
             Candidate(
                 row=rows[place].as_py(),
@@ -230,9 +237,13 @@ def _ordered(
                 format=facts["format"],
                 sharpness=facts["sharpness"],
                 metadata=facts["metadata"],
-                framed=at in with_frame,
+                framed=stands is not None and stands.framed,
                 modified=_modified(items, place, roots) if choice else None,
                 grey=grey,
+                pixels=None if stands is None else stands.pixels,
+                scaled=stands is not None and stands.scaled,
+                hidden=0.0 if stands is None else stands.hidden,
+                resaved=facts["resaved"],
             )
             for place in node.places
         ]
@@ -253,13 +264,6 @@ def _modified(items: pa.Table, place: int, roots: dict[str, Root]) -> float | No
     with contextlib.suppress(ImageError, OSError):  # a row of a Parquet file, or a file that is gone
         return Path(root.file(items.column("uri")[place].as_py())).stat().st_mtime
     return None
-
-
-def _with_frame(copies: Pairs) -> set[int]:
-    """Nodes that have a frame or a page around what a copy of them shows."""
-    laid = copies.row >= 0
-    rows = copies.known.rows[copies.row[laid]]
-    return set(copies.places[laid][framed(rows["covered"], rows["beyond"])].tolist())
 
 
 def _near(nodes: Sequence[Node], fingerprints: Fingerprints, least: float) -> np.ndarray:

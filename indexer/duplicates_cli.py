@@ -53,8 +53,9 @@ PRINTED: Final = 20
 @click.option(
     "--keep",
     metavar="RULE,...",
-    help="Which copy to keep, by the first rule that tells: unframed, coloured, resolution, format, sharpness, bytes, "
-    "metadata, oldest, path:PATTERN  [default: all but path, in this order]",
+    help="Which copy to keep, by the first rule that tells: unframed, coloured, resolution (pixels that were not "
+    "interpolated), unscaled, whole, format, once (no coarser JPEG saved anew), sharpness, bytes, metadata, oldest, "
+    "path:PATTERN  [default: all but path, in this order]",
 )
 @click.option(
     "--judged", type=click.Path(path_type=Path), metavar="FILE", help="pairs.csv with yes or no in its column copy."

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from indexer.files import atomic_write
 from retrieval.errors import DamagedError, ImageError
+from retrieval.grain import Grain
 from retrieval.images import decode, encode_jpeg
 from retrieval.local_features import LocalFeatures
 
@@ -34,8 +35,12 @@ FINGERPRINTS_SCHEMA: Final = pa.schema(
         pa.field("format", pa.string()),
         # bytes of EXIF, XMP and the like
         pa.field("metadata", pa.int64()),
+        # whether the picture was a JPEG of less quality before
+        pa.field("resaved", pa.bool_()),
         # mean square of the Laplacian of grey levels, at the size that is compared
         pa.field("sharpness", pa.float32()),
+        # ``Grain`` of the picture at its own size
+        pa.field("grain", pa.binary()),
         # (GRID, GRID) float16
         pa.field("layout", pa.binary()),
         # the same of what is on it without the even ground around; null where there is none
@@ -56,7 +61,7 @@ FINGERPRINTS_SCHEMA: Final = pa.schema(
 )
 """A picture a row."""
 
-_OF_READ: Final = ("pixels", "sharpness", "layout", "zoom", "points", "descriptors", "picture", "candidates")
+_OF_READ: Final = ("pixels", "sharpness", "grain", "layout", "zoom", "points", "descriptors", "picture", "candidates")
 _LEVELS: Final = 510.0
 _QUALITY: Final = 92
 _SUFFIX: Final = ".arrow"
@@ -173,15 +178,27 @@ class Fingerprints:
         """
         return self._unpacked(sha256) if sha256 in self._unwritten or sha256 in self._place else None
 
+    def grain(self, sha256: bytes) -> Grain:
+        """The grain of a picture that was looked at and could be read.
+
+        Raises:
+            DamagedError: the block is not what was written.
+        """
+        try:
+            return Grain.from_bytes(self.row(sha256, ["grain"])["grain"])
+        except ValueError as error:
+            raise self._damaged(sha256) from error
+
     def _unpack(self, sha256: bytes) -> LocalFeatures | None:
         row = self._unwritten.get(sha256) or self.row(sha256, ["reason", "zoom", "points", "descriptors", "picture"])
         try:
             return unpack(row) if row["reason"] is None else None
         except (ImageError, ValueError) as error:
-            block = self._blocks[self._place[sha256][0]][0]
-            raise DamagedError(
-                f"{self._folder / block}{_SUFFIX} is damaged; remove it, and the next run looks at its pictures again"
-            ) from error
+            raise self._damaged(sha256) from error
+
+    def _damaged(self, sha256: bytes) -> DamagedError:
+        path = self._folder / f"{self._blocks[self._place[sha256][0]][0]}{_SUFFIX}"
+        return DamagedError(f"{path} is damaged; remove it, and the next run looks at its pictures again")
 
     def _take(self, path: Path) -> None:
         with pa.memory_map(str(path)) as file:

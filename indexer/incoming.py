@@ -12,10 +12,12 @@ from typing import Any, Final
 from indexer.copy_groups import is_grey
 from indexer.holdings import Held
 from indexer.keep_best import DEFAULT_POLICY, Candidate, best_first, why_kept
-from retrieval.copies import Overlay, framed
+from indexer.keep_facts import standings
+from retrieval.copies import Overlay
+from retrieval.grain import Grain
 from retrieval.local_features import LocalFeatures
 
-FACTS: Final = ("bytes", "format", "sharpness", "metadata")
+FACTS: Final = ("bytes", "format", "sharpness", "metadata", "grain", "resaved")
 """Columns of ``FINGERPRINTS_SCHEMA`` that the rules look at."""
 VISIBLE: Final = tuple(rule for rule in DEFAULT_POLICY if rule not in ("bytes", "metadata", "oldest"))
 """Rules by which a picture is worth taking an item away for: the others tell apart what nobody sees."""
@@ -62,19 +64,31 @@ def why_better(one: Picture, item: Picture, over: Overlay) -> str | None:
 
 
 def _candidates(pictures: Sequence[Picture], overlays: Mapping[tuple[int, int], Overlay]) -> list[Candidate]:
-    with_frame = {
-        at[side] for at, over in overlays.items() for side in (0, 1) if framed(over.covered[side], over.beyond[side])
-    }
-    return [
-        Candidate(
-            row=place,
-            uri=one.held.id,
-            width=one.held.width,
-            height=one.held.height,
-            framed=place in with_frame,
-            modified=None,
-            grey=is_grey(one.features),
-            **{name: one.facts[name] for name in FACTS},
+    beside = standings(
+        [(one.held.width, one.held.height) for one in pictures],
+        ((one, other, over) for (one, other), over in overlays.items()),
+        lambda at: Grain.from_bytes(pictures[at].facts["grain"]),
+    )
+    found = []
+    for place, one in enumerate(pictures):
+        stands = beside.get(place)
+        found.append(
+            Candidate(
+                row=place,
+                uri=one.held.id,
+                width=one.held.width,
+                height=one.held.height,
+                bytes=one.facts["bytes"],
+                format=one.facts["format"],
+                sharpness=one.facts["sharpness"],
+                metadata=one.facts["metadata"],
+                framed=stands is not None and stands.framed,
+                modified=None,
+                grey=is_grey(one.features),
+                pixels=None if stands is None else stands.pixels,
+                scaled=stands is not None and stands.scaled,
+                hidden=0.0 if stands is None else stands.hidden,
+                resaved=one.facts["resaved"],
+            )
         )
-        for place, one in enumerate(pictures)
-    ]
+    return found

@@ -30,6 +30,10 @@ class Candidate:
         framed: whether it seems to have a frame or a page around what its copies show.
         modified: when the file was last written, seconds since 1970; None where nothing says so.
         grey: whether it has no colours.
+        pixels: of ``indexer.keep_facts``, by which resolution is told; None: width times height.
+        scaled: whether it seems to be a copy made larger or stretched.
+        hidden: share of a copy that it does not show, in [0, 1].
+        resaved: whether it was a JPEG of less quality before.
     """
 
     row: int
@@ -43,6 +47,10 @@ class Candidate:
     framed: bool
     modified: float | None
     grey: bool = False
+    pixels: int | None = None
+    scaled: bool = False
+    hidden: float = 0.0
+    resaved: bool = False
 
 
 Rule = tuple[Callable[[Candidate], Any], Callable[[Candidate], str]]
@@ -51,11 +59,18 @@ Rule = tuple[Callable[[Candidate], Any], Callable[[Candidate], str]]
 RULES: Final[Mapping[str, Rule]] = {
     "unframed": (lambda one: one.framed, lambda one: "no frame or page around it"),
     "coloured": (lambda one: one.grey, lambda one: "in colour"),
-    "resolution": (lambda one: -one.width * one.height, lambda one: f"{one.width} x {one.height} pixels"),
+    "resolution": (
+        lambda one: -(one.width * one.height if one.pixels is None else one.pixels),
+        lambda one: f"{one.width} x {one.height} pixels",
+    ),
+    "unscaled": (lambda one: one.scaled, lambda one: "neither made larger nor stretched"),
+    # By steps of a twentieth: what differs less is not seen.
+    "whole": (lambda one: round(20 * one.hidden), lambda one: "shows more"),
     "format": (
         lambda one: _FORMATS.index(one.format) if one.format in _FORMATS else len(_FORMATS),
         lambda one: one.format,
     ),
+    "once": (lambda one: one.resaved, lambda one: "not saved anew from a coarser JPEG"),
     # By halves of a power of two: what differs less is not seen.
     "sharpness": (lambda one: -round(2 * math.log2(1 + one.sharpness)), lambda one: "sharper"),
     "bytes": (lambda one: -one.bytes, lambda one: f"{one.bytes:,} bytes"),
@@ -67,7 +82,7 @@ RULES: Final[Mapping[str, Rule]] = {
 }
 """Name → rule. Beside these, ``path:PATTERN`` prefers files whose path fits a pattern such as ``originals/*``."""
 
-DEFAULT_POLICY: Final = ("unframed", "coloured", "resolution", "format", "sharpness", "bytes", "metadata", "oldest")
+DEFAULT_POLICY: Final = tuple(RULES)
 
 
 def check_policy(policy: Sequence[str]) -> None:

@@ -42,7 +42,8 @@ Import from the room, not from here:
   ``retrieval.few_shot``: how good they are; ``retrieval.suspects``: which given ones are wrong
 - ``retrieval.regions``: where one picture lies in another
 - ``retrieval.copies`` (``retrieval.bending``): is one picture made from another, and how;
-  ``retrieval.local_features``: what is compared (OpenCV); ``retrieval.views``: how copies are searched;
+  ``retrieval.local_features``: what is compared (OpenCV); ``retrieval.grain``: which of two was made larger;
+  ``retrieval.saved``: was it a coarser JPEG before; ``retrieval.views``: how copies are searched;
   ``retrieval.trimming``: what stands on an even ground; ``retrieval.grouping``: pairs → groups;
   ``retrieval.threshold``: from where on a pair is a copy, by copies that are planted (``retrieval.edits``)
 - ``retrieval.datasets``: data sets we draw or read; ``retrieval.datasets.protocols``: published benchmarks

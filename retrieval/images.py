@@ -167,6 +167,21 @@ def metadata_bytes(data: bytes, *, limits: ImageLimits = DEFAULT_LIMITS) -> int:
         return sum(len(block) for block in blocks if isinstance(block, bytes | str))
 
 
+def jpeg_steps(data: bytes, *, limits: ImageLimits = DEFAULT_LIMITS) -> np.ndarray | None:
+    """Read the quantisation table of a JPEG's brightness, from its header.
+
+    Returns:
+        (8, 8) int64, by frequency down and across; None for other formats.
+
+    Raises:
+        ImageError: as ``measure``.
+    """
+    name = _admit(data, limits)
+    with _refusing(name), _open(name, data, limits) as image:
+        table = getattr(image, "quantization", {}).get(0)
+        return None if table is None or len(table) != 64 else np.array(table, np.int64).reshape(8, 8)
+
+
 def thumbnail(data: bytes, *, size: int = 256, limits: ImageLimits = DEFAULT_LIMITS) -> bytes:
     """Draw an image small, as a JPEG without any of its metadata.
 

@@ -367,7 +367,7 @@ def test_what_cannot_be_asked(shelf: Catalogue, asked: dict[str, object], said: 
 
 
 def test_two_at_once(shelf: Catalogue, found: Found) -> None:
-    with locked(folder_of(shelf, "usual")), pytest.raises(BusyError):
+    with locked(folder_of(shelf, "usual"), shelf.called), pytest.raises(BusyError):
         find(shelf)
 
 

@@ -27,8 +27,11 @@ PLAIN = Candidate(
 WORSE = {
     "unframed": {"framed": True},
     "coloured": {"grey": True},
-    "resolution": {"width": 639},
+    "resolution": {"pixels": 639 * 480},
+    "unscaled": {"scaled": True},
+    "whole": {"hidden": 0.3},
     "format": {"format": "WEBP"},
+    "once": {"resaved": True},
     "sharpness": {"sharpness": 60.0},
     "bytes": {"bytes": 49_999},
     "metadata": {"metadata": 0},
@@ -39,7 +42,10 @@ REASONS = {
     "unframed": "no frame or page around it",
     "coloured": "in colour",
     "resolution": "640 x 480 pixels",
+    "unscaled": "neither made larger nor stretched",
+    "whole": "shows more",
     "format": "JPEG",
+    "once": "not saved anew from a coarser JPEG",
     "sharpness": "sharper",
     "bytes": "50,000 bytes",
     "metadata": "more metadata",
@@ -89,6 +95,18 @@ def test_a_little_sharper_is_not_seen() -> None:
     assert best_first([other(sharpness=100.0), dataclasses.replace(PLAIN, sharpness=104.0)], ["sharpness"]) == [0, 1]
 
 
+def test_a_little_more_of_the_picture_is_not_seen() -> None:
+    assert best_first([other(hidden=0.02), dataclasses.replace(PLAIN, hidden=0.0)], ["whole"]) == [0, 1]
+
+
+def test_pixels_count_by_width_and_height_where_nothing_else_is_known() -> None:
+    assert best_first([other(width=600), PLAIN], ["resolution"]) == [1, 0]
+    assert best_first([other(width=900), dataclasses.replace(PLAIN, width=600, pixels=960 * 480)], ["resolution"]) == [
+        1,
+        0,
+    ]
+
+
 def test_a_file_without_a_time_is_the_youngest() -> None:
     assert best_first([other(modified=None), PLAIN], ["oldest"]) == [1, 0]
 
@@ -121,6 +139,10 @@ candidates = st.lists(
         metadata=st.integers(0, 2),
         framed=st.booleans(),
         modified=st.none() | st.floats(0, 2e9),
+        pixels=st.none() | st.integers(1, 9),
+        scaled=st.booleans(),
+        hidden=st.floats(0, 1),
+        resaved=st.booleans(),
     ),
     min_size=1,
     max_size=8,

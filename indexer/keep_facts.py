@@ -1,0 +1,104 @@
+"""What the copies of a picture say about it: whether it is framed, cut, stretched or made larger, beside them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from retrieval.copies import WHOLE, Overlay, framed
+from retrieval.grain import LARGER, Grain, interpolated
+from retrieval.grouping import components
+
+ALIKE: Final = 0.98
+"""Share of the pixels of the largest from which a picture is as large: what an overlay does not know more exactly."""
+EXACT: Final = 0.03
+"""Deviation of an overlay's scale from the ratio of the sizes up to which it is that ratio."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a picture stands beside its copies.
+
+    Attributes:
+        framed: whether it seems to have a frame or a page around what they show.
+        scaled: whether it seems to be one of them made larger or stretched.
+        pixels: of those that are its own; as many for all of its copies that have about as many.
+        hidden: share of a copy that it does not show, at most, frames and pages left out, in [0, 1].
+    """
+
+    framed: bool
+    scaled: bool
+    pixels: int
+    hidden: float
+
+
+def standings(
+    sizes: Sequence[tuple[int, int]],
+    pairs: Iterable[tuple[int, int, Overlay | None]],
+    grain: Callable[[int], Grain],
+) -> dict[int, Standing]:
+    """Tell how pictures stand beside their copies.
+
+    Args:
+        sizes: width and height of every picture, pixels.
+        pairs: places of two that are copies, and how the first lies over the second; None: as it is.
+        grain: of the picture at a place; asked where one of two is the larger.
+
+    Returns:
+        By the place of every picture that is in a pair.
+    """
+    with_frame = set[int]()
+    hidden: dict[int, float] = defaultdict(float)
+    factors: dict[int, tuple[float, float]] = {}
+    both = []
+    for one, other, over in pairs:
+        both.append((one, other))
+        if over is None:
+            continue
+        for at, beside, side in ((one, other, 0), (other, one, 1)):
+            if framed(over.covered[side], over.beyond[side]):
+                with_frame.add(at)
+            elif over.covered[side] < WHOLE:
+                hidden[beside] = max(hidden[beside], 1 - over.covered[side])
+        for at, beside, laid in ((one, other, over.swapped()), (other, one, over)):
+            linear = _exactly(laid, sizes[beside], sizes[at])
+            if np.linalg.norm(linear, axis=1).max() > LARGER:
+                found = interpolated(grain(beside), grain(at), linear)
+                # Beside its thumbnail it may be larger than it is beside what it was made of.
+                if max(found) > 1 and np.prod(found) < np.prod(factors.get(at, (np.inf, 1))):
+                    factors[at] = found
+    places = sorted({place for pair in both for place in pair})
+    own = {at: sizes[at][0] * sizes[at][1] / float(np.prod(factors.get(at, (1, 1)))) for at in places}
+    return {
+        at: Standing(at in with_frame, at in factors, pixels, hidden[at])
+        for at, pixels in _levelled(own, both, len(sizes)).items()
+    }
+
+
+def _exactly(over: Overlay, first: tuple[int, int], second: tuple[int, int]) -> np.ndarray:
+    """The linear part of an overlay of two pictures, scaled by their sizes where all of both is shown: (2, 2)."""
+    linear = over.transform[:, :2]
+    crossed = np.trace(np.abs(linear)) < np.trace(np.abs(linear[::-1]))
+    factors = np.linalg.norm(linear, axis=1)
+    wanted = np.array(second) / (first[::-1] if crossed else first)
+    if min(over.covered) < WHOLE or (factors < 1e-6).any() or (np.abs(wanted / factors - 1) > EXACT).any():
+        return linear
+    exact: np.ndarray = linear * (wanted / factors)[:, None]
+    return exact
+
+
+def _levelled(own: dict[int, float], pairs: Sequence[tuple[int, int]], n: int) -> dict[int, int]:
+    """Give pictures that hang together and have about as many pixels the same number, that of the largest."""
+    levels: dict[int, int] = {}
+    heads: dict[int, float] = {}  # of what hangs together
+    belongs = components(np.array(pairs, np.int64), n)
+    for at in sorted(own, key=lambda place: (-own[place], place)):
+        head = heads.get(int(belongs[at]))
+        if head is None or own[at] < ALIKE * head:
+            head = heads[int(belongs[at])] = own[at]
+        levels[at] = round(head)
+    return levels
