@@ -46,6 +46,8 @@ from benchmarks.machine import load, photo_folder, print_machine
 PARTS: Final = ("edits", "bursts", "sarees", "growth")
 GOAL_RECALL: Final = 0.95
 GROWTH: Final = "growth"
+MOST_JUDGED: Final = 200
+"""Pairs of photos that one contender may leave to be judged by eye."""
 
 
 def main(arguments: list[str]) -> None:
@@ -158,7 +160,7 @@ def edits(work: Path, given: argparse.Namespace) -> dict[str, Any]:
             print(f"{name} is left out: {error}")
     points = {name: _points(truth, finding, given.precision) for name, finding in findings.items()}
     if given.sheets is not None:
-        _lay_out(given, truth, [pairs for settings in points.values() for pairs in settings.values()])
+        _lay_out(given, truth, points)
     _print_summary(truth, findings, points)
     for name, finding in findings.items():
         told[name] = {"seconds": finding.seconds, "peak": finding.peak, "notes": finding.notes, **finding.figures}
@@ -169,15 +171,21 @@ def edits(work: Path, given: argparse.Namespace) -> dict[str, Any]:
     return told
 
 
-def _lay_out(given: argparse.Namespace, truth: Truth, called: list[Pairs]) -> None:
+def _lay_out(given: argparse.Namespace, truth: Truth, points: dict[str, dict[str, Pairs]]) -> None:
     """Write the pairs of two photographs, as far as is known, that anybody calls copies and nobody has judged."""
     from benchmarks._duplicate_edits import photos
     from benchmarks._duplicate_judging import disputed, lay_out, verdicts
 
-    every = photos(given.data)
-    judged = verdicts()
-    left = [pair for pair in disputed(every, truth, called) if pair not in judged]
-    print(f"{len(left)} pairs of photos to be judged: {lay_out(given.sheets, every, left, seed=given.seed)}")
+    every, judged = photos(given.data), verdicts()
+    asked: dict[tuple[str, str], None] = {}
+    for name, settings in points.items():
+        for setting, pairs in settings.items():
+            left = [pair for pair in disputed(every, truth, [pairs]) if pair not in judged]
+            if len(left) > MOST_JUDGED:
+                print(f"{name}, {setting}: {len(left)} pairs of photos are too many to judge, and count as wrong")
+            else:
+                asked |= dict.fromkeys(left)
+    print(f"{len(asked)} pairs of photos to judge: {lay_out(given.sheets, every, sorted(asked), seed=given.seed)}")
 
 
 def _planted(work: Path, given: argparse.Namespace) -> Truth:
