@@ -64,12 +64,22 @@ def disputed(every: Sequence[Photo], truth: Truth, called: Iterable[Pairs]) -> l
     return sorted(found)
 
 
+def check_empty(folder: Path) -> None:
+    """Raise SystemExit where there is something in a folder, such as somebody's verdicts."""
+    if folder.is_dir() and any(folder.iterdir()):
+        raise SystemExit(f"{folder} is not empty; give another folder with --sheets")
+
+
 def lay_out(folder: Path, every: Sequence[Photo], pairs: Sequence[Names], *, seed: int) -> Path:
     """Write a picture for each pair, in random order with known ones among them, and the list that is to be filled in.
 
     Known ones are the eleven pairs of Cars, cut to other boxes, and as many photos of one shelf of Grocery that come
     next to each other.
+
+    Raises:
+        SystemExit: as ``check_empty``.
     """
+    check_empty(folder)
     rng = np.random.default_rng([seed, 4])
     place_of = {full_name(photo): photo for photo in every}
     cars = {Path(photo.name).stem: full_name(photo) for photo in every if photo.source == "c"}

@@ -135,6 +135,10 @@ def _run(part: str, work: Path, given: argparse.Namespace) -> None:
 
 def edits(work: Path, given: argparse.Namespace) -> dict[str, Any]:
     """Plant copies, let every contender look for them, and print what each found."""
+    if given.sheets is not None:
+        from benchmarks._duplicate_judging import check_empty
+
+        check_empty(given.sheets)  # before hours of looking
     truth = _planted(work, given)
     originals, copies = int((~truth.planted).sum()), int(truth.planted.sum())
     print(

@@ -30,6 +30,7 @@ DETAILS: Final = 12
 """Local features that lie over each other from which two pictures show the same thing, however little they agree."""
 _AT_ONCE: Final = 64  # pairs handed to a thread
 _LOW: Final = 0xFFFFFFFF
+_ASKED: Final = "asked-"
 
 
 def compare(
@@ -99,7 +100,7 @@ class Compared:
 
     def write(self, table: pa.Table, block: str | None = None) -> None:
         """Write what came of a block, or of pairs that belong to none: ``COMPARED_SCHEMA``."""
-        path = self._folder / f"{block or f'asked-{uuid.uuid4().hex}'}.parquet"
+        path = self._folder / f"{block or f'{_ASKED}{uuid.uuid4().hex}'}.parquet"
         with atomic_write(path) as file:
             pq.write_table(table, file, compression="zstd", write_page_checksum=True)
 
@@ -108,7 +109,8 @@ class Compared:
         known = KnownPairs()
         for path in sorted(self._folder.glob("*.parquet")):
             try:
-                known.add(pq.read_table(path, schema=COMPARED_SCHEMA, page_checksum_verification=True))
+                table = pq.read_table(path, schema=COMPARED_SCHEMA, page_checksum_verification=True)
+                known.add(table, asked=path.name.startswith(_ASKED))
             except (OSError, pa.ArrowException):
                 path.unlink()
         return known
@@ -125,11 +127,13 @@ def outstanding(fingerprints: Fingerprints, compared: Compared) -> Iterator[tupl
     keys, belongs = _listed(fingerprints, numbers)
     # The lists name 17 times as many as there are pictures: sorted numbers take a tenth of what a set would.
     once = np.sort(np.unique(keys, return_index=True)[1])
+    once = once[np.argsort(belongs[once], kind="stable")]
     keys, belongs = keys[once], belongs[once]
     pictures = list(numbers)
+    starts = np.searchsorted(belongs, np.arange(len(fingerprints.blocks) + 1))
     for number, name in enumerate(fingerprints.blocks):
         if not compared.has(name):
-            of_block = keys[belongs == number]
+            of_block = keys[starts[number] : starts[number + 1]]
             both = zip((of_block >> 32).tolist(), (of_block & _LOW).tolist(), strict=True)
             yield name, [pair_of(pictures[one], pictures[other]) for one, other in both]
 

@@ -6,14 +6,13 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
 import numpy as np
 import pyarrow as pa
 
-from indexer.comparing import DETAILS
+from indexer.comparing import DETAILS, KEPT
 from indexer.copy_tables import COPY, LOOKALIKE, SAME, SAME_PIXELS, UNLAID, Gathered, Node, Pairs, unordered
 from indexer.fingerprints import Fingerprints
 from indexer.keep_best import Candidate, best_first, why_kept
@@ -28,6 +27,8 @@ from retrieval.threshold import Evidence, Threshold
 
 GREY: Final = 4.0
 """Levels between the channels of a picture below which it has no colours."""
+ROUNDS: Final = 4
+"""Times at most that pictures are compared with what turns out to be the best of their group."""
 ALIKE: Final = 0.95
 """Cosine from which two pictures are lookalikes, whatever their details say."""
 
@@ -41,7 +42,7 @@ def gather(
     evidence: Evidence,
     judged: Mapping[Pair, bool],
     policy: Sequence[str],
-    ask: Callable[[Sequence[Pair]], object],
+    ask: Callable[[Sequence[Pair]], bool],
     lookalike: float,
     split: str,
 ) -> Gathered:
@@ -55,34 +56,22 @@ def gather(
         evidence: how sure that is.
         judged: what somebody has said of pairs; stands above all but equal bytes and pixels.
         policy: which copy is kept.
-        ask: sees that pairs are in ``known``.
+        ask: sees that pairs are in ``known``, and says whether any was not.
         lookalike: cosine from which two pictures are lookalikes.
         split: column of the items, if they have it.
     """
     nodes, unread = _nodes(items, fingerprints)
-    compared = partial(_Compared.of, nodes, known, threshold=threshold, judged=judged)
-    copies = compared().copies(evidence)
-    nodes, candidates = _ordered(items, nodes, copies, fingerprints, policy)
-    rank = np.empty(len(nodes), np.int64)
-    rank[best_first([of_node[0] for of_node in candidates], policy)] = np.arange(len(nodes))
-    # Everything of a component is compared with its best, since no list of candidates need have had the two.
-    hang_together = components(copies.places, len(nodes))
-    best_of: dict[int, int] = {}
-    for node, component in enumerate(hang_together.tolist()):
-        if rank[node] < rank[best_of.setdefault(component, node)]:
-            best_of[component] = node
-    ask(
-        [
-            pair_of(nodes[node].sha256, nodes[best_of[component]].sha256)
-            for node, component in enumerate(hang_together.tolist())
-            if node != best_of[component]
-        ]
-    )
-    known_now = compared()
-    copies = known_now.copies(evidence)
+    for _ in range(ROUNDS):
+        compared = _Compared.of(nodes, known, threshold=threshold, judged=judged)
+        copies = compared.copies(evidence)
+        nodes, candidates = _ordered(items, nodes, copies, fingerprints, policy)
+        rank = np.empty(len(nodes), np.int64)
+        rank[best_first([of_node[0] for of_node in candidates], policy)] = np.arange(len(nodes))
+        # What comes of these may say that another one is the best.
+        if not ask(_with_best(nodes, copies, rank)):
+            break
     best = group_by_best(copies.places, rank, copies.agreement)
-    near = _near(nodes, fingerprints, lookalike)
-    lookalikes = known_now.lookalikes(copies, near, best)
+    lookalikes = compared.lookalikes(copies, _near(nodes, fingerprints, lookalike), best)
     members: dict[int, list[Candidate]] = defaultdict(list)
     for at, of_node in enumerate(candidates):
         members[int(best[at])] += of_node
@@ -101,6 +90,20 @@ def gather(
     values = items.column(split).to_pylist() if split in items.column_names else [None] * items.num_rows
     parts = [None if value is None else str(value) for value in values]
     return Gathered(items, parts, nodes, copies + lookalikes, best, why, unread)
+
+
+def _with_best(nodes: Sequence[Node], copies: Pairs, rank: np.ndarray) -> list[Pair]:
+    """Every picture of a component with the best of it, since no list of candidates need have had the two."""
+    component = components(copies.places, len(nodes)).tolist()
+    best_of: dict[int, int] = {}
+    for node, of in enumerate(component):
+        if rank[node] < rank[best_of.setdefault(of, node)]:
+            best_of[of] = node
+    return [
+        pair_of(nodes[node].sha256, nodes[best_of[of]].sha256)
+        for node, of in enumerate(component)
+        if node != best_of[of]
+    ]
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,10 @@ class _Compared:
         more = self.places[self.alike]
         more = more[~np.isin(unordered(more), unordered(star))]
         same = Pairs.of(SAME_PIXELS, np.concatenate([star, more]), SAME, self.known)
-        edited = Pairs.of(COPY, self.places[self.copy], self.rows[self.copy], self.known)
+        # Where somebody sees a copy and the overlay nothing in common, it says nothing of frames and cuts either.
+        row = self.rows[self.copy]
+        laid = self.known.rows["agreement"][row] >= KEPT
+        edited = Pairs.of(COPY, self.places[self.copy], np.where(laid, row, UNLAID), self.known)
         sure = np.where(self.said[self.copy], 1.0, evidence.sure(edited.agreement))
         return same + edited.rated(sure)
 
@@ -172,13 +178,18 @@ class _Compared:
 
 
 def own_agreement(known: KnownPairs, fingerprints: Fingerprints) -> np.ndarray:
-    """Agreement of all pairs that may be copies, without those of the same pixels: (n,) float64."""
+    """Agreement of all candidates that may be copies, without those of the same pixels: (n,) float64.
+
+    Without those besides that were asked for, too: the line would move from run to run.
+    """
     table = fingerprints.columns(["sha256", "pixels"])
     pixels_of = dict(zip(table.column(0).to_pylist(), table.column(1).to_pylist(), strict=True))
     numbers: dict[bytes | None, int] = {}
     pixels = np.array([numbers.setdefault(pixels_of.get(key), len(numbers)) for key in known.pictures], np.int64)
     rows = known.rows
-    mask = are_copies(rows["agreement"], rows["covered"], 0.0) & (pixels[rows["a"]] != pixels[rows["b"]])
+    mask = (
+        ~rows["asked"] & are_copies(rows["agreement"], rows["covered"], 0.0) & (pixels[rows["a"]] != pixels[rows["b"]])
+    )
     return np.asarray(rows["agreement"][mask])
 
 

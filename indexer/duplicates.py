@@ -132,7 +132,7 @@ def find(
         effort: of ``EFFORTS``: how many views of each picture are searched with.
         between: two values of ``split``; only copies across them are given.
         split: column of the items.
-        new: give only groups and pairs with an item that came since the last run.
+        new: give only groups and pairs with an item that came since the last run; one with ``between`` is none.
         policy: which of several copies to keep, as ``indexer.keep_best`` says.
         judged: (id, id) → whether the two are copies, by somebody who has looked.
         lookalike: cosine from which two pictures are lookalikes, whatever their details say.
@@ -197,15 +197,13 @@ def find(
             wanted = wanted.since(int(last["row"]), last.get("unread", ()))
         pairs, groups = wanted.tables(catalogue.vectors)
         unreadable = gathered.unreadable()
-        highest = int(pc.max(items.column("row")).as_py())
-        unread = items.filter(pc.is_in(items.column("id"), value_set=unreadable.column("id").combine_chunks()))
-        remember_run(
-            folder,
-            row=highest,
-            unread=unread.column("row").to_pylist(),
-            version=catalogue.version,
-            agreement=threshold.agreement,
-        )
+        if between is None:
+            unread = items.filter(pc.is_in(items.column("id"), value_set=unreadable.column("id").combine_chunks()))
+            seen = int(pc.max(items.column("row")).as_py()), unread.column("row").to_pylist(), catalogue.version
+        else:  # shows too little to count as having seen the rest
+            seen = (-1, [], 0) if last is None else (last["row"], last.get("unread", []), last["version"])
+        row, rows, version = seen
+        remember_run(folder, row=row, unread=rows, version=version, agreement=threshold.agreement)
     return Found(
         pairs=pairs,
         groups=groups,
@@ -227,15 +225,16 @@ class _Asker:
     ) -> None:
         self._fingerprints, self._compared, self._known, self._pool = fingerprints, compared, known, pool
 
-    def ask(self, pairs: Sequence[Pair]) -> None:
-        """See that all of these are known."""
+    def ask(self, pairs: Sequence[Pair]) -> bool:
+        """See that all of these are known; says whether any was not."""
         several = sorted(set(pairs))
         fresh = [pair for pair, place in zip(several, self._known.places(several).tolist(), strict=True) if place < 0]
         compared = compare(fresh, self._fingerprints, pool=self._pool)
         while some := list(islice(compared, ASKED)):
             table = table_of(some)
             self._compared.write(table)
-            self._known.add(table)
+            self._known.add(table, asked=True)
+        return bool(fresh)
 
 
 def _planted(

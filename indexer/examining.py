@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -20,7 +21,7 @@ from indexer.place import Called, held, lock_of
 from retrieval.errors import DamagedError, InputError
 from retrieval.views import EFFORTS
 
-METHOD: Final = 2
+METHOD: Final = 3
 """Of looking and comparing: raised whenever the same pictures would be seen otherwise, so that all is done anew."""
 _RUN: Final = "run.json"
 
@@ -57,7 +58,17 @@ def locked(folder: Path, called: Called) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
     with held(lock_of(folder), folder, called):
         sweep(folder)
+        _remove_older(folder)
         yield
+
+
+def _remove_older(folder: Path) -> None:
+    """Remove what earlier methods have seen with the same embedder, which nobody reads any more."""
+    digest, _, effort = folder.name.split("-")
+    for older in folder.parent.glob(f"{digest}-*-{effort}"):
+        number = older.name.split("-")[1]
+        if number.isdigit() and int(number) < METHOD:
+            shutil.rmtree(older, ignore_errors=True)
 
 
 def look_through(

@@ -40,6 +40,7 @@ _ROW: Final = np.dtype(
         ("covered", np.float64, 2),
         ("colour", np.float64),
         ("beyond", np.float64, 2),
+        ("asked", np.bool_),
     ]
 )
 
@@ -76,9 +77,10 @@ class KnownPairs:
         self._keys = np.zeros(0, np.int64)
         self._rows = np.zeros(0, _ROW)
 
-    def add(self, table: pa.Table) -> None:
-        """Take rows of ``COMPARED_SCHEMA`` in."""
+    def add(self, table: pa.Table, *, asked: bool = False) -> None:
+        """Take rows of ``COMPARED_SCHEMA`` in; ``asked`` where no list of candidates had them."""
         part = np.empty(table.num_rows, _ROW)
+        part["asked"] = asked
         for name in ("a", "b"):
             part[name] = [self._number_of(sha256) for sha256 in table.column(name).to_pylist()]
         for name in ("agreement", "matches", "colour"):
@@ -95,7 +97,7 @@ class KnownPairs:
 
     @property
     def rows(self) -> np.ndarray:
-        """Every pair once: fields a, b (numbers of pictures), agreement, matches, transform, covered, colour, beyond.
+        """Every pair once: fields a, b (numbers of pictures), asked, and those of ``COMPARED_SCHEMA``.
 
         A structured array (n,); adding puts rows elsewhere.
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 
 from benchmarks._duplicate_edits import CAR_PAIRS, Copy, Photo, truth_of
 from benchmarks._duplicate_figures import OUTSIDE, Pairs, judge
-from benchmarks._duplicate_judging import disputed, full_name, lay_out, verdicts, with_verdicts
+from benchmarks._duplicate_judging import VERDICTS, disputed, full_name, lay_out, verdicts, with_verdicts
 from retrieval.images import encode_jpeg
 
 CARS = sorted(name for pair in CAR_PAIRS for name in pair)
@@ -70,5 +71,17 @@ def test_whoever_judges_sees_known_pairs_among_the_others_and_not_which(tmp_path
     assert set(verdicts(listing)) == {(min(two), max(two)) for two in asked}
 
 
-def test_the_verdicts_that_are_kept_are_read() -> None:
-    assert all(first < second for first, second in verdicts())
+def test_no_verdicts_are_written_over(tmp_path: Path) -> None:
+    listing = lay_out(tmp_path / "sheets", photos(), [], seed=0)
+    filled = listing.read_text().replace(",\n", ",yes\n")
+    listing.write_text(filled)
+    with pytest.raises(SystemExit, match="not empty"):
+        lay_out(tmp_path / "sheets", photos(), [], seed=0)
+    assert listing.read_text() == filled
+
+
+def test_the_verdicts_that_are_kept_name_photos_and_no_pair_twice() -> None:
+    with VERDICTS.open(newline="") as file:
+        rows = [(row["first"], row["second"]) for row in csv.DictReader(file)]
+    assert len({frozenset(row) for row in rows}) == len(rows) == len(verdicts())
+    assert all(re.fullmatch(r"[cg]/.+\.jpg", name) for row in rows for name in row)

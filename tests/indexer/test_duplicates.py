@@ -338,6 +338,15 @@ def test_what_somebody_has_judged_stands(small: Path, tmp_path: Path) -> None:
     assert found.threshold.judged == 4
 
 
+def test_a_judged_copy_in_which_nothing_is_seen_makes_no_frame(small: Path, tmp_path: Path) -> None:
+    """The picture that it is judged with stays better than its own smaller copy."""
+    found = found_in(small, tmp_path / "catalogue", judged={("3/photo.png", "2/photo.png"): True})
+    (group,) = (ids for ids in groups_of(found) if "2/photo.png" in ids)
+    assert group[0] in ("2/photo.png", "3/photo.png") and "2/smaller.jpg" not in group[:1]
+    (row,) = (row for row in found.pairs.to_pylist() if {row["a"], row["b"]} == {"2/photo.png", "3/photo.png"})
+    assert (row["kind"], row["how"], row["transform"], row["sure"]) == (COPY, "", None, 1.0)
+
+
 def test_an_unknown_id_was_judged(shelf: Catalogue) -> None:
     with pytest.raises(NotFoundError, match=r"the id 'nobody', .*; leave that judgement out"):
         find(shelf, judged={("0/photo.png", "nobody"): True})

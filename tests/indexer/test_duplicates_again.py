@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from indexer import candidates, planting
 from indexer.catalogue import Catalogue
@@ -130,6 +133,56 @@ def test_a_second_run_does_nothing_and_says_the_same(ready: Ready) -> None:
     assert find(ready.catalogue, new=True).groups.num_rows == 0
     assert find(ready.catalogue, new=True).pairs.num_rows == 0
     assert (ready.embedder.seen, bars.totals) == (0, {})
+
+
+def test_a_second_run_keeps_the_same_though_the_first_one_compared_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what no list of candidates had says that the largest is the photo made larger."""
+    whole = np.array(Image.fromarray(photo(0)).resize((400, 300), Image.Resampling.LANCZOS))
+    larger = np.array(Image.fromarray(whole).resize((580, 435), Image.Resampling.BICUBIC))
+    paths = [
+        save(tmp_path / "pictures" / "larger.png", larger),
+        save(tmp_path / "pictures" / "cut.jpg", whole[30:270, 40:360], quality=95),
+        save(tmp_path / "pictures" / "photo.png", whole),
+    ]
+    first, cut, last = (hashlib.sha256(path.read_bytes()).digest() for path in paths)
+    with_candidates = candidates.with_candidates
+
+    def without(seen: Any, found: Any) -> Any:
+        return with_candidates(seen, [{cut: 0.9} if one.sha256 in (first, last) else {} for one in seen])
+
+    monkeypatch.setattr(candidates, "with_candidates", without)
+    with indexed(tmp_path / "pictures", tmp_path / "catalogue") as catalogue:
+        found = find(catalogue)
+        assert groups_of(found) == [["photo.png", "cut.jpg", "larger.png"]]
+        assert_same(find(catalogue), found)
+
+
+def test_what_a_run_across_splits_has_not_shown_is_new_to_the_next(tmp_path: Path) -> None:
+    pictures = draw(tmp_path / "pictures", {0: ("cut",)})
+    listing = pictures / "list.csv"
+    listing.write_text("path,split\n0/photo.png,train\n0/cut.jpg,train\n")
+    save(pictures / "1/photo.png", photo(1))
+    with indexed(listing, tmp_path / "catalogue"):
+        pass
+    listing.write_text("path,split\n0/photo.png,train\n0/cut.jpg,train\n1/photo.png,test\n")
+    with indexed(listing, tmp_path / "catalogue") as catalogue:
+        assert find(catalogue, between=("train", "test")).groups.num_rows == 0
+        assert groups_of(find(catalogue, new=True)) == [["0/photo.png", "0/cut.jpg"]]
+        assert find(catalogue, between=("train", "test")).groups.num_rows == 0
+        assert find(catalogue, new=True).groups.num_rows == 0
+
+
+def test_what_an_earlier_method_saw_is_removed(ready: Ready) -> None:
+    folder = folder_of(ready.catalogue, "usual")
+    digest, method, _ = folder.name.split("-")
+    gone = [folder.with_name(f"{digest}-{number}-usual") for number in range(1, int(method))]
+    stay = [folder.with_name(name) for name in (f"{digest}-{method}-quick", f"{'0' * 16}-1-usual")]
+    for other in [*gone, *stay]:
+        shutil.copytree(folder, other)
+    assert_same(find(ready.catalogue), ready.found)
+    assert not any(other.exists() for other in gone) and all(other.exists() for other in stay)
 
 
 def test_only_what_came_since_is_looked_at_and_given(
