@@ -24,6 +24,7 @@ from retrieval.views import EFFORTS
 METHOD: Final = 3
 """Of looking and comparing: raised whenever the same pictures would be seen otherwise, so that all is done anew."""
 _RUN: Final = "run.json"
+_AWAY: Final = "away.json"
 
 Bars = Callable[[str, str], AbstractContextManager[Callable[[int, int, int], object]]]
 """Name and unit of a progress bar → the bar: told what is done, all of it, and how many could not be read."""
@@ -80,16 +81,38 @@ def look_through(
     bars: Bars,
     notice: Callable[[str], object],
 ) -> Fingerprints:
-    """Look at every item that was not looked at; stopped, it goes on there."""
+    """Look at every item that was not looked at; stopped, it goes on there.
+
+    An item that was gone and came back is looked at again: what came meanwhile has it for no candidate.
+    """
     fingerprints = Fingerprints(folder / "looked")
     if fingerprints.damaged:
         notice(f"damaged blocks of {folder / 'looked'}, moved aside and made anew: {len(fingerprints.damaged)}")
+    away = _away(folder)
+    there = set(catalogue.items(["sha256"]).column("sha256").to_pylist())
+    fingerprints.stale |= away & there
+    away |= set(fingerprints.columns(["sha256"]).column("sha256").to_pylist()) - there
+    _write_away(folder, away)
     total = new_items(catalogue, fingerprints).num_rows
     if total:
         with bars("look", "images") as bar:
             count = _counter(bar, total)
             look_at_items(catalogue, fingerprints, effort=effort, pool=pool, progress=count, notice=notice)
+        fingerprints.stale.clear()
+        _write_away(folder, away - there)
     return fingerprints
+
+
+def _away(folder: Path) -> set[bytes]:
+    """SHA-256 of what was seen once and was no item when others were looked at, which have not met it."""
+    with contextlib.suppress(DamagedError, KeyError, ValueError):
+        return {bytes.fromhex(sha256) for sha256 in read_json(folder / _AWAY)["away"]}
+    return set()
+
+
+def _write_away(folder: Path, away: set[bytes]) -> None:
+    if away != _away(folder):
+        write_json(folder / _AWAY, {"away": sorted(sha256.hex() for sha256 in away)})
 
 
 def compare_through(

@@ -106,6 +106,8 @@ class Fingerprints:
         self._unpacked = lru_cache(maxsize=held)(self._unpack)
         self.late: dict[bytes, int] = {}
         """Of what could not be read first and then could, the place of the block that has it."""
+        self.stale: set[bytes] = set()
+        """Of what is to be looked at again, though it was seen."""
         self.damaged: list[Path] = []
         """Blocks that cannot be read, which were moved aside."""
         for path in sorted(folder.glob(f"*{_SUFFIX}")):
@@ -123,7 +125,7 @@ class Fingerprints:
 
     def seen(self, sha256: bytes) -> bool:
         """Whether a picture was looked at and could be read."""
-        return sha256 in self._place and self.reason(sha256) is None
+        return sha256 in self._place and sha256 not in self.stale and self.reason(sha256) is None
 
     def reason(self, sha256: bytes) -> str | None:
         """Why a picture could not be read; None where it could, or was not looked at."""

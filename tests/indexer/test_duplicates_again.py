@@ -174,6 +174,25 @@ def test_what_a_run_across_splits_has_not_shown_is_new_to_the_next(tmp_path: Pat
         assert find(catalogue, new=True).groups.num_rows == 0
 
 
+def test_what_was_away_meets_what_came_meanwhile(tmp_path: Path) -> None:
+    pictures = draw(tmp_path / "pictures", {number: () for number in range(3)})
+    with indexed(pictures, tmp_path / "catalogue") as catalogue:
+        assert find(catalogue).groups.num_rows == 0
+        with catalogue.writing():
+            catalogue.remove(["0/photo.png"])
+    aside = (pictures / "0/photo.png").rename(tmp_path / "photo.png")
+    save(pictures / "0/cut.jpg", EDITS["cut"](photo(0)))
+    with indexed(pictures, tmp_path / "catalogue") as catalogue:
+        assert find(catalogue).groups.num_rows == 0
+    aside.rename(pictures / "0/photo.png")
+    bars = Bars()
+    with indexed(pictures, tmp_path / "catalogue") as catalogue:
+        assert groups_of(find(catalogue, bars=bars)) == [["0/photo.png", "0/cut.jpg"]]
+        assert bars.totals["look"] == 1
+        assert "look" not in (again := Bars()).totals and find(catalogue, bars=again).groups.num_rows == 2
+        assert again.totals == {}
+
+
 def test_what_an_earlier_method_saw_is_removed(ready: Ready) -> None:
     folder = folder_of(ready.catalogue, "usual")
     digest, method, _ = folder.name.split("-")
