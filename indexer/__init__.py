@@ -26,14 +26,15 @@ Import from the room, not from here:
   ``indexer.label_evaluating`` (``indexer.label_report_text``, ``indexer.label_report_page``): how good labels are
 - ``indexer.auditing`` (``indexer.audit_page``): which labels are wrong; ``indexer.correcting``: putting them right
 - ``indexer.duplicates``: the copies in a catalogue, by ``indexer.examining``: pictures looked at
-  (``indexer.candidates``, ``indexer.fingerprints``) and compared (``indexer.comparing``,
+  (``indexer.candidates``, ``indexer.layouts``, ``indexer.fingerprints``) and compared (``indexer.comparing``,
   ``indexer.known_pairs``), a line drawn
   (``indexer.planting``), groups made (``indexer.copy_groups``, ``indexer.copy_tables``), which to keep
   (``indexer.keep_best``, ``indexer.keep_facts``);
   ``indexer.duplicates_page``, ``indexer.duplicates_files`` (``indexer.spreadsheets``): as a page, on disk;
   ``indexer.duplicates_words``: what is said of them as a whole
-- ``indexer.screening``: copies told while pictures come in, beside what is there (``indexer.holdings``), the best of
-  several taken (``indexer.incoming``); ``indexer.folder_catalogue``: folders without a catalogue
+- ``indexer.screening``: copies told while pictures come in (``indexer.arrivals``), beside what is there
+  (``indexer.holdings``), the best of several taken (``indexer.incoming``); ``indexer.folder_catalogue``: folders
+  without a catalogue
 - ``indexer.quarantine``: duplicates moved aside, linked or forgotten (``indexer.deciding``, ``indexer.moving``), with a
   ``indexer.journal``; ``indexer.undoing``: brought back
 - ``indexer.opening``: the embedder or the catalogue that a command names

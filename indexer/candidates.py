@@ -25,16 +25,16 @@ import pyarrow.compute as pc
 from indexer.catalogue import Catalogue
 from indexer.embeds import Embeds
 from indexer.fingerprints import Fingerprints, pack
+from indexer.layouts import LAYOUTS_SCHEMA, Layouts
 from indexer.pipeline import SAMPLE
 from retrieval.errors import ImageError
 from retrieval.grain import grain_of
 from retrieval.images import decode, jpeg_steps, metadata_bytes
 from retrieval.local_features import LocalFeatures, describe, opencv
-from retrieval.neighbours import top_k
 from retrieval.saved import saved_before
 from retrieval.sources import ImageSource
 from retrieval.trimming import shown
-from retrieval.views import EFFORTS, GRID, dihedral, layout
+from retrieval.views import EFFORTS, layout
 
 BLOCK: Final = 128
 """Pictures a block: what is done again, at most, after a run was stopped, and twice as many are in memory."""
@@ -134,7 +134,9 @@ class Finder:
         some = self._random.permutation(len(digests))[:BACKGROUND]
         vectors, present = catalogue.vectors.read(pa.array([digests[at] for at in some.tolist()], pa.binary()))
         self._background = vectors[present].astype(np.float32)
-        self._layouts = _Layouts(fingerprints, set(first))
+        known = fingerprints.columns(LAYOUTS_SCHEMA.names)
+        there = pc.is_in(known.column("sha256"), value_set=pa.array(list(first), pa.binary()))
+        self._layouts = Layouts(known.filter(there))
 
     def find(
         self, seen: Sequence[Seen], stored: np.ndarray, embedder: Embeds, *, remember: bool = True
@@ -168,7 +170,9 @@ class Finder:
                     likeliest[at][other] = max(above, likeliest[at].get(other, -np.inf))
                     if query < len(asked):
                         cosine[at][other] = value
-        alike = self._layouts.nearest(seen, remember=remember)
+        if remember:
+            self._layouts.add([one.row for one in seen])
+        alike = self._layouts.nearest([one.row for one in seen], LAYOUTS)
         candidates = []
         for at, one in enumerate(seen):
             best = sorted(likeliest[at].items(), key=lambda of: (-of[1], of[0]))[:CANDIDATES]
@@ -176,17 +180,18 @@ class Finder:
             candidates.append({other: cosine[at].get(other, np.nan) for other in every})
         return candidates
 
-    def add(self, sha256: Sequence[bytes], vectors: np.ndarray) -> None:
+    def add(self, looked: Sequence[Mapping[str, Any]], vectors: np.ndarray) -> None:
         """Find what has become items since, too; the index is changed, so the catalogue must have let go of it.
 
         Args:
-            sha256: of n pictures; their layouts are known from ``find``.
+            looked: rows of n pictures, as of ``FINGERPRINTS_SCHEMA``, which ``find`` was not to remember.
             vectors: (n, dim) of these.
         """
-        rows = np.arange(self._next, self._next + len(sha256), dtype=np.int64)
-        self._next += len(sha256)
+        self._layouts.add(looked)
+        rows = np.arange(self._next, self._next + len(looked), dtype=np.int64)
+        self._next += len(looked)
         self._index.add(rows, vectors)
-        self._of_row.update(zip(rows.tolist(), sha256, strict=True))
+        self._of_row.update(zip(rows.tolist(), (row["sha256"] for row in looked), strict=True))
         if self._allowed is not None:
             self._allowed = np.concatenate([self._allowed, rows])
         # The background stays a sample of all, each item as likely to be in it (Vitter's algorithm R).
@@ -197,7 +202,15 @@ class Finder:
             place = int(self._random.integers(self._met + at + 1))
             if place < BACKGROUND:
                 self._background[place] = wide[at]
-        self._met += len(sha256)
+        self._met += len(looked)
+
+    def forget(self, gone: Collection[bytes]) -> None:
+        """Find no longer what no item has any more, by SHA-256; it would take the places of what is there."""
+        if gone:
+            self._layouts.forget(gone)
+            rows = [row for row, sha256 in self._of_row.items() if sha256 in gone]
+            allowed = np.array(sorted(self._of_row), np.int64) if self._allowed is None else self._allowed
+            self._allowed = allowed[~np.isin(allowed, rows)]
 
     def _usual(self, queries: np.ndarray) -> np.ndarray:
         """Mean similarity with the nearest of the background: (n,) float32."""
@@ -209,57 +222,30 @@ class Finder:
         return nearest
 
 
-class _Layouts:
-    """The layouts of everything that was looked at and is still there, and of what these show on even ground.
+def beside(seen: Sequence[Seen], stored: np.ndarray) -> list[dict[bytes, float]]:
+    """Find candidates for pictures among each other: what comes in together, and no index has yet.
 
-    Of a page that was looked at before its photo came the photo finds the page: only what comes later asks.
+    Args:
+        seen: n pictures; those that could not be read have none and are none.
+        stored: (n, dim) vectors of the pictures as they are.
+
+    Returns:
+        As ``Finder.find``.
     """
-
-    def __init__(self, fingerprints: Fingerprints, there: Collection[bytes]) -> None:
-        self._keys: list[bytes] = []
-        self._parts: list[np.ndarray] = []
-        known = fingerprints.columns(["sha256", *_LAYOUTS_OF]).filter(pc.field("layout").is_valid())
-        self._remember([row for row in known.to_pylist() if row["sha256"] in there])
-
-    def nearest(self, seen: Sequence[Seen], *, remember: bool) -> list[list[bytes]]:
-        """Find the nearest of each among all that were seen before and, if they are to be remembered, now."""
-        places = [at for at, one in enumerate(seen) if one.features is not None]
-        found: list[list[bytes]] = [[] for _ in seen]
-        owner, now = _layouts_of([seen[at].row for at in places])
-        if remember:
-            self._remember([seen[at].row for at in places])
-        if not self._keys or not owner:
-            return found
-        (gallery,) = self._parts
-        turned = np.ascontiguousarray(dihedral(now.reshape(-1, GRID, GRID).astype(np.float32)))
-        # Two layouts of one neighbour, or of the picture itself, take a place each.
-        ids, similarity = top_k(turned.reshape(-1, GRID * GRID), gallery, 2 * (LAYOUTS + 1))
-        nearest: list[dict[bytes, float]] = [{} for _ in places]
-        for query, (of_query, values) in enumerate(zip(ids.tolist(), similarity.tolist(), strict=True)):
-            best = nearest[owner[query % len(owner)]]
-            for id, value in zip(of_query, values, strict=True):
-                if id >= 0 and value > 0:
-                    best[self._keys[id]] = max(value, best.get(self._keys[id], value))
-        for at, best in zip(places, nearest, strict=True):
-            best.pop(seen[at].sha256, None)
-            found[at] = sorted(best, key=lambda key: (best[key], key), reverse=True)[:LAYOUTS]
-        return found
-
-    def _remember(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        owner, layouts = _layouts_of(rows)
-        if owner:
-            self._keys += [rows[at]["sha256"] for at in owner]
-            self._parts = [np.concatenate([*self._parts, layouts])]
-
-
-_LAYOUTS_OF: Final = ("layout", "shown")
-
-
-def _layouts_of(rows: Sequence[Mapping[str, Any]]) -> tuple[list[int], np.ndarray]:
-    """The layouts that rows have: place of the row of each, and (n, GRID * GRID) float16."""
-    both = [(at, row[name]) for at, row in enumerate(rows) for name in _LAYOUTS_OF if row[name] is not None]
-    layouts = np.frombuffer(b"".join(value for _, value in both), "<f2").reshape(-1, GRID * GRID)
-    return [at for at, _ in both], layouts
+    found: list[dict[bytes, float]] = [{} for _ in seen]
+    places = [at for at, one in enumerate(seen) if one.row["reason"] is None]
+    unit = stored[places].astype(np.float32)
+    unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-6)
+    similarity = unit @ unit.T
+    np.fill_diagonal(similarity, -np.inf)
+    nearest = np.argsort(-similarity, axis=1, kind="stable")[:, : max(0, min(NEAREST, len(places) - 1))]
+    rows = [seen[at].row for at in places]
+    layouts = Layouts(LAYOUTS_SCHEMA.empty_table())
+    layouts.add(rows)
+    for number, (at, alike) in enumerate(zip(places, layouts.nearest(rows, LAYOUTS), strict=True)):
+        of_one = {seen[places[to]].sha256: float(similarity[number, to]) for to in nearest[number].tolist()}
+        found[at] = dict.fromkeys(alike, np.nan) | of_one
+    return found
 
 
 def look_at_items(
@@ -317,7 +303,8 @@ def with_candidates(seen: Sequence[Seen], candidates: Sequence[Mapping[bytes, fl
     rows = []
     for one, of_one in zip(seen, candidates, strict=True):
         similarities = np.array(list(of_one.values()), "<f4").tobytes()
-        rows.append(one.row | {"candidates": b"".join(of_one), "similarities": similarities})
+        found = {"candidates": b"".join(of_one), "similarities": similarities}
+        rows.append(one.row if one.row["reason"] is not None else one.row | found)
     return rows
 
 

@@ -63,13 +63,13 @@ def compare(
     with threadpool_limits(1, user_api="blas"):
         waiting = iter(pairs)
         parts = iter(lambda: list(islice(waiting, _AT_ONCE)), [])
-        for done in _ahead(pool, several, parts, 2 * cores()):
+        for done in ahead(pool, several, parts, 2 * cores()):
             progress(len(done))
             yield from done
 
 
-def _ahead(pool: ThreadPoolExecutor, work: Callable[[Any], Any], parts: Iterable[Any], most: int) -> Iterator[Any]:
-    """``pool.map`` that takes no more of the parts than it needs."""
+def ahead(pool: ThreadPoolExecutor, work: Callable[[Any], Any], parts: Iterable[Any], most: int) -> Iterator[Any]:
+    """``pool.map`` that takes no more of the parts than it needs: ``most`` that are worked on or done, and one."""
     futures: list[Any] = []
     try:
         for part in parts:

@@ -16,7 +16,7 @@ from indexer.comparing import DETAILS, KEPT
 from indexer.copy_tables import COPY, LOOKALIKE, SAME, SAME_PIXELS, UNLAID, Gathered, Node, Pairs, unordered
 from indexer.fingerprints import Fingerprints
 from indexer.keep_best import Candidate, best_first, why_kept
-from indexer.keep_facts import standings
+from indexer.keep_facts import candidate_of, standings
 from indexer.known_pairs import KnownPairs, Pair, pair_of
 from retrieval.copies import are_copies
 from retrieval.errors import ImageError
@@ -234,27 +234,17 @@ def _ordered(
     roots: dict[str, Root] = {}
     ordered, found = [], []
     for at, node in enumerate(nodes):
-        facts = node.facts
         stands = beside.get(at)
         choice = stands is not None or len(node.places) > 1
         grey = stands is not None and is_grey(fingerprints.features(node.sha256))
         candidates = [
-            Candidate(
+            candidate_of(
+                node.facts,
+                stands,
                 row=rows[place].as_py(),
                 uri=uris[place].as_py(),
-                width=facts["width"],
-                height=facts["height"],
-                bytes=facts["bytes"],
-                format=facts["format"],
-                sharpness=facts["sharpness"],
-                metadata=facts["metadata"],
-                framed=stands is not None and stands.framed,
-                modified=_modified(items, place, roots) if choice else None,
                 grey=grey,
-                pixels=None if stands is None else stands.pixels,
-                scaled=stands is not None and stands.scaled,
-                hidden=0.0 if stands is None else stands.hidden,
-                resaved=facts["resaved"],
+                modified=_modified(items, place, roots) if choice else None,
             )
             for place in node.places
         ]

@@ -160,6 +160,8 @@ class Fingerprints:
     def hold(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Have the features of pictures that are not in any block, in place of those that were held before."""
         self._unwritten = {row["sha256"]: row for row in rows}
+        if any(sha256 in self._place for sha256 in self._unwritten):  # unreadable there
+            self._unpacked.cache_clear()
 
     def columns(self, names: Sequence[str]) -> pa.Table:
         """Some columns of all rows, in the order of blocks and rows."""
@@ -181,13 +183,13 @@ class Fingerprints:
         return self._unpacked(sha256) if sha256 in self._unwritten or sha256 in self._place else None
 
     def grain(self, sha256: bytes) -> Grain:
-        """The grain of a picture that was looked at and could be read.
+        """The grain of a picture in a block or held, that could be read.
 
         Raises:
             DamagedError: the block is not what was written.
         """
         try:
-            return Grain.from_bytes(self.row(sha256, ["grain"])["grain"])
+            return Grain.from_bytes((self._unwritten.get(sha256) or self.row(sha256, ["grain"]))["grain"])
         except ValueError as error:
             raise self._damaged(sha256) from error
 

@@ -38,9 +38,9 @@ class Holdings:
     def __contains__(self, sha256: object) -> bool:
         return sha256 in self._by_bytes
 
-    def has_id(self, id: str) -> bool:
-        """Whether there is an item of this id."""
-        return id in self._by_id
+    def of_id(self, id: str) -> Held | None:
+        """The item of this id."""
+        return self._by_id.get(id)
 
     def of_bytes(self, sha256: bytes) -> Held | None:
         """The first item of these bytes."""
@@ -53,12 +53,13 @@ class Holdings:
     def put(self, one: Held, pixels: bytes | None) -> None:
         """Add an item, in place of the one of the same id; ``pixels`` of what could be read."""
         was = self._by_id.get(one.id)
-        if was is not None:
-            of_bytes = self._by_bytes[was.sha256]
-            of_bytes.remove(was)
-            if not of_bytes:
-                del self._by_bytes[was.sha256]
-        self._by_id[one.id] = one
-        self._by_bytes.setdefault(one.sha256, []).append(one)
+        if was != one:
+            if was is not None:
+                of_bytes = self._by_bytes[was.sha256]
+                of_bytes.remove(was)
+                if not of_bytes:
+                    del self._by_bytes[was.sha256]
+            self._by_id[one.id] = one
+            self._by_bytes.setdefault(one.sha256, []).append(one)
         if pixels is not None and one.sha256 not in self._by_pixels[pixels]:
             self._by_pixels[pixels].append(one.sha256)

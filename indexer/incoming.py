@@ -5,19 +5,19 @@ The time of a file on its way in mostly says when it was copied.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from indexer.copy_groups import is_grey
 from indexer.holdings import Held
 from indexer.keep_best import DEFAULT_POLICY, Candidate, best_first, why_kept
-from indexer.keep_facts import standings
+from indexer.keep_facts import candidate_of, standings
 from retrieval.copies import Overlay
 from retrieval.grain import Grain
 from retrieval.local_features import LocalFeatures
 
-FACTS: Final = ("bytes", "format", "sharpness", "metadata", "grain", "resaved")
+FACTS: Final = ("bytes", "format", "sharpness", "metadata", "resaved")
 """Columns of ``FINGERPRINTS_SCHEMA`` that the rules look at."""
 VISIBLE: Final = tuple(rule for rule in DEFAULT_POLICY if rule not in ("bytes", "metadata", "oldest"))
 """Rules by which a picture is worth taking an item away for: the others tell apart what nobody sees."""
@@ -38,57 +38,50 @@ class Picture:
     features: LocalFeatures | None = None
 
 
-def in_order(pictures: Sequence[Picture], overlays: Mapping[tuple[int, int], Overlay]) -> list[int]:
+def in_order(
+    pictures: Sequence[Picture], overlays: Mapping[tuple[int, int], Overlay], grain: Callable[[bytes], Grain]
+) -> list[int]:
     """Order pictures: places, the best first; what no rule tells apart as it comes.
 
     Args:
         pictures: that are copies of each other, some of some.
         overlays: (place, place) → from one to the other, of those that are.
+        grain: of a picture, by its SHA-256; asked where one of two is the larger.
     """
-    return best_first(_candidates(pictures, overlays))
+    return best_first(_candidates(pictures, overlays, grain))
 
 
-def why_better(one: Picture, item: Picture, over: Overlay) -> str | None:
+def why_better(one: Picture, item: Picture, over: Overlay, grain: Callable[[bytes], Grain]) -> str | None:
     """Say by which rule a picture would be kept in place of an item; None where nobody would see it.
 
     Args:
         one: the picture.
         item: that it is a copy of.
         over: from the item to the picture.
+        grain: as for ``in_order``.
     """
-    of_item, of_one = both = _candidates([item, one], {(0, 1): over})
+    of_item, of_one = both = _candidates([item, one], {(0, 1): over}, grain)
     if best_first(both, VISIBLE)[0] == 0:
         return None
     mine, its = why_kept(of_one, [of_item], VISIBLE), why_kept(of_item, [of_one], VISIBLE)
     return mine if mine == its else f"{mine} against {its}"
 
 
-def _candidates(pictures: Sequence[Picture], overlays: Mapping[tuple[int, int], Overlay]) -> list[Candidate]:
+def _candidates(
+    pictures: Sequence[Picture], overlays: Mapping[tuple[int, int], Overlay], grain: Callable[[bytes], Grain]
+) -> list[Candidate]:
     beside = standings(
         [(one.held.width, one.held.height) for one in pictures],
         ((one, other, over) for (one, other), over in overlays.items()),
-        lambda at: Grain.from_bytes(pictures[at].facts["grain"]),
+        lambda at: grain(pictures[at].held.sha256),
     )
-    found = []
-    for place, one in enumerate(pictures):
-        stands = beside.get(place)
-        found.append(
-            Candidate(
-                row=place,
-                uri=one.held.id,
-                width=one.held.width,
-                height=one.held.height,
-                bytes=one.facts["bytes"],
-                format=one.facts["format"],
-                sharpness=one.facts["sharpness"],
-                metadata=one.facts["metadata"],
-                framed=stands is not None and stands.framed,
-                modified=None,
-                grey=is_grey(one.features),
-                pixels=None if stands is None else stands.pixels,
-                scaled=stands is not None and stands.scaled,
-                hidden=0.0 if stands is None else stands.hidden,
-                resaved=one.facts["resaved"],
-            )
+    return [
+        candidate_of(
+            {**one.facts, "width": one.held.width, "height": one.held.height},
+            beside.get(place),
+            row=place,
+            uri=one.held.id,
+            grey=is_grey(one.features),
         )
-    return found
+        for place, one in enumerate(pictures)
+    ]

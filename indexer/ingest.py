@@ -142,7 +142,7 @@ def ingest(
                 found: Mapping[int, Copy] = {}
                 if screen is not None:
                     with profile.stage("screen", images=len(outcomes)):
-                        found = screen.copies(source, uris, ids, outcomes)
+                        found = screen.copies(source, uris, ids, outcomes, replacing=run.replaced(outcomes))
                 with profile.stage("commit", images=len(outcomes)):
                     taken = run.take(outcomes, found)
                 if screen is not None and taken:
@@ -184,6 +184,17 @@ class _Run:
         self._standing = Counter(zip(mine.column("uri").to_pylist(), mine.column("reason").to_pylist(), strict=True))
         self._refused: Counter[tuple[str, str]] = Counter()
         self.added = self.updated = self.unchanged = self.rejected = 0
+
+    def replaced(self, outcomes: list[Outcome]) -> set[int]:
+        """Positions of those that ``take`` will give to items that are there, in place of the bytes they have."""
+        known = [one for one in outcomes if one.reason is None and self._place[one.position] >= 0]
+        places = pa.array([int(self._place[one.position]) for one in known], pa.int64())
+        before = self._before.select(["sha256", "source"]).take(places).to_pylist()
+        return {
+            one.position
+            for one, was in zip(known, before, strict=True)
+            if was["sha256"] != one.sha256 and was["source"] == self._source
+        }
 
     def take(self, outcomes: list[Outcome], copies: Mapping[int, Copy]) -> list[Outcome]:
         """Commit a chunk: new items, changed items, refused inputs; copies are flagged or refused.

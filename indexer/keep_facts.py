@@ -1,14 +1,18 @@
-"""What the copies of a picture say about it: whether it is framed, cut, stretched or made larger, beside them."""
+"""What the rules for which copy to keep look at, and what of it the copies of a picture say about it.
+
+That is whether it is framed, cut, stretched or made larger, beside them.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
+from indexer.keep_best import Candidate
 from retrieval.copies import WHOLE, Overlay, framed
 from retrieval.grain import LARGER, Grain, interpolated
 from retrieval.grouping import components
@@ -34,6 +38,45 @@ class Standing:
     scaled: bool
     pixels: int
     hidden: float
+
+
+def candidate_of(
+    facts: Mapping[str, Any],
+    standing: Standing | None,
+    *,
+    row: int,
+    uri: str,
+    grey: bool,
+    modified: float | None = None,
+) -> Candidate:
+    """Join what is known of a picture to what the rules of ``indexer.keep_best`` look at.
+
+    Args:
+        facts: width and height, pixels, and bytes, format, sharpness, metadata and resaved as of
+            ``FINGERPRINTS_SCHEMA``.
+        standing: beside its copies; None where it has none.
+        row: of the item, or the place by which the first of equals is told.
+        uri: of the item.
+        grey: whether it has no colours.
+        modified: when the file was last written, seconds since 1970; None where nothing says so.
+    """
+    return Candidate(
+        row=row,
+        uri=uri,
+        width=facts["width"],
+        height=facts["height"],
+        bytes=facts["bytes"],
+        format=facts["format"],
+        sharpness=facts["sharpness"],
+        metadata=facts["metadata"],
+        framed=standing is not None and standing.framed,
+        modified=modified,
+        grey=grey,
+        pixels=None if standing is None else standing.pixels,
+        scaled=standing is not None and standing.scaled,
+        hidden=0.0 if standing is None else standing.hidden,
+        resaved=facts["resaved"],
+    )
 
 
 def standings(

@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from indexer.candidates import NEAREST, Finder, Seen, look, with_candidates
+from indexer.arrivals import Arrivals
+from indexer.candidates import BLOCK, Finder, Seen, beside, look, with_candidates
 from indexer.catalogue import Catalogue
-from indexer.comparing import Compared, compare, worth_keeping
+from indexer.comparing import Compared, ahead
 from indexer.copy_tables import SAME_BYTES, SAME_PIXELS
 from indexer.decoding import Outcome
 from indexer.examining import Bars, check_effort, folder_of, last_run, locked, look_through
 from indexer.fingerprints import Fingerprints
 from indexer.holdings import Held, Holdings
 from indexer.incoming import FACTS, Picture, in_order, why_better
-from indexer.known_pairs import Pair, pair_of, table_of
+from indexer.known_pairs import table_of
 from retrieval.copies import Overlay, how_made
-from retrieval.grouping import components, group_by_best
+from retrieval.errors import ImageError
 from retrieval.local_features import opencv
 from retrieval.machine import cores
 from retrieval.sources import ImageSource
@@ -65,23 +67,6 @@ class _Run:
     holdings: Holdings
 
 
-@dataclass(frozen=True)
-class _Batch:
-    """What comes in between two commits, by bytes that no item has.
-
-    Attributes:
-        seen: without what only looking needed.
-        candidates: what each may be a copy of, with the cosine as of ``Finder.find``.
-        vectors: of each.
-        laid: what came of comparing, as of ``indexer.comparing``; None where nothing did.
-    """
-
-    seen: Mapping[bytes, Seen]
-    candidates: Mapping[bytes, Mapping[bytes, float]]
-    vectors: Mapping[bytes, np.ndarray]
-    laid: dict[Pair, Overlay | None]
-
-
 class Screen:
     """Tells copies among incoming pictures; a context manager, entered before the pictures are indexed.
 
@@ -107,7 +92,6 @@ class Screen:
         self._folder = folder_of(catalogue, effort)
         self._resources = contextlib.ExitStack()
         self._run: _Run | None = None
-        self._batch = _Batch({}, {}, {}, {})
         last = last_run(self._folder)
         self._line = CAUTIOUS if last is None else float(last["agreement"])
         if last is None:
@@ -125,7 +109,13 @@ class Screen:
         self._resources.close()
 
     def copies(
-        self, source: ImageSource, uris: Sequence[str], ids: Sequence[str], outcomes: Sequence[Outcome]
+        self,
+        source: ImageSource,
+        uris: Sequence[str],
+        ids: Sequence[str],
+        outcomes: Sequence[Outcome],
+        *,
+        replacing: Collection[int] = (),
     ) -> Mapping[int, Copy]:
         """Say which of some incoming pictures are copies, of items or of each other.
 
@@ -134,6 +124,7 @@ class Screen:
             uris: of all pictures of the run, by position.
             ids: that they will have, by position.
             outcomes: some of the pictures, in their order; their vectors are in the cache.
+            replacing: positions of those that the items of their ids will have in place of their own bytes.
 
         Returns:
             Position → what it is a copy of. Of several copies that come in together the best is none, as
@@ -145,25 +136,32 @@ class Screen:
             DamagedError: a block of what was looked at is not what was written.
         """
         run = self._begun()
-        fresh = [one for one in outcomes if one.reason is None and not run.holdings.has_id(ids[one.position])]
+        good = [one for one in outcomes if one.reason is None]
+        fresh = [one for one in good if run.holdings.of_id(ids[one.position]) is None]
+        settled = self._replace(ids, [one for one in good if one.position in replacing], run)
         first: dict[bytes, Outcome] = {}
         for one in fresh:
             if one.sha256 not in run.holdings:
                 first.setdefault(one.sha256, one)
-        self._batch = self._look(source, uris, list(first.values()), run)
+        self._batch = self._look(source, uris, [*settled, *first.values()], run)
+        for one in settled:
+            run.holdings.put(_held(ids, one), self._batch.seen[one.sha256].row.get("pixels"))
         same: dict[bytes, list[Picture]] = defaultdict(list)
-        for sha256, seen in self._batch.seen.items():
-            if seen.row["reason"] is None:
-                held = Held(ids[first[sha256].position], sha256, first[sha256].width, first[sha256].height)
-                same[seen.row["pixels"]].append(Picture(held, seen.row))
+        for sha256, one in first.items():
+            row = self._batch.seen[sha256].row
+            if row["reason"] is None:
+                same[row["pixels"]].append(Picture(_held(ids, one), row))
         told: dict[bytes, Copy] = {}
         nodes = []  # pictures of the same pixels, the best first
+        stands: dict[bytes, bytes] = {}  # picture → the one of its pixels that is compared for it
         for pixels, several in same.items():
             if (item := run.holdings.of_pixels(pixels)) is not None:
                 told |= {one.held.sha256: self._of_item(one, item, None, run) for one in several}
+                stands |= {one.held.sha256: item.sha256 for one in several}
             else:
-                nodes.append([several[at] for at in in_order(several, {})])
-        told |= self._edited(nodes, run)
+                nodes.append([several[at] for at in in_order(several, {}, run.fingerprints.grain)])
+                stands |= {one.held.sha256: nodes[-1][0].held.sha256 for one in several}
+        told |= self._edited(nodes, stands, run)
         found = {}
         for one in fresh:
             there = run.holdings.of_bytes(one.sha256)
@@ -188,21 +186,21 @@ class Screen:
         run, batch = self._begun(), self._batch
         for one in outcomes:
             seen = batch.seen.get(one.sha256)
-            held = Held(ids[one.position], one.sha256, one.width, one.height)
-            run.holdings.put(held, None if seen is None else seen.row.get("pixels"))
+            run.holdings.put(_held(ids, one), None if seen is None else seen.row.get("pixels"))
         taken = [sha256 for sha256 in batch.seen if sha256 in run.holdings]
         near = {
             sha256: {key: cosine for key, cosine in batch.candidates[sha256].items() if key in run.holdings}
             for sha256 in taken
         }
-        self._lay([(sha256, key) for sha256, several in near.items() for key in several], run)
+        batch.lay([(sha256, key) for sha256, several in near.items() for key in several])
         self._write(batch, near, run)
         run.fingerprints.hold(())
         if taken:
-            run.finder.add(taken, np.stack([batch.vectors[sha256] for sha256 in taken]))
-        self._batch = _Batch({}, {}, {}, {})
+            looked = [batch.seen[sha256].row for sha256 in taken]
+            run.finder.add(looked, np.stack([batch.vectors[sha256] for sha256 in taken]))
+        self._batch = self._arrivals(run.fingerprints)
 
-    def _write(self, batch: _Batch, near: Mapping[bytes, Mapping[bytes, float]], run: _Run) -> None:
+    def _write(self, batch: Arrivals, near: Mapping[bytes, Mapping[bytes, float]], run: _Run) -> None:
         """Keep what was seen and compared of new items, so that nobody has to do it again."""
         known = run.fingerprints
         rows = with_candidates([batch.seen[sha256] for sha256 in near], list(near.values()))
@@ -233,112 +231,79 @@ class Screen:
             pixels = dict(zip(known.column(0).to_pylist(), known.column(1).to_pylist(), strict=True))
             holdings = Holdings(self._catalogue.items(["id", "sha256", "width", "height"]), pixels)
             self._run = _Run(fingerprints, Finder(self._catalogue, fingerprints), holdings)
+            self._batch = self._arrivals(fingerprints)
         return self._run
 
-    def _look(self, source: ImageSource, uris: Sequence[str], fresh: Sequence[Outcome], run: _Run) -> _Batch:
+    def _replace(self, ids: Sequence[str], outcomes: Sequence[Outcome], run: _Run) -> list[Outcome]:
+        """Let items have other bytes, ahead of their commit, and theirs be gone; gives those to look at.
+
+        That is, where no item had the bytes, or none could be read: its file was replaced before it was looked at.
+        """
+        were = {item.sha256 for one in outcomes if (item := run.holdings.of_id(ids[one.position])) is not None}
+        new = {
+            one.sha256: one
+            for one in outcomes
+            if one.sha256 not in run.holdings or not run.fingerprints.seen(one.sha256)
+        }
+        again = {sha256 for sha256 in new if sha256 in run.holdings}  # found again once they are added
+        for one in outcomes:
+            run.holdings.put(_held(ids, one), None)
+        run.finder.forget(again | {sha256 for sha256 in were if sha256 not in run.holdings})
+        return list(new.values())
+
+    def _look(self, source: ImageSource, uris: Sequence[str], fresh: Sequence[Outcome], run: _Run) -> Arrivals:
         """Look at pictures, and say which others each may be a copy of."""
         if not fresh:
-            return _Batch({}, {}, {}, {})
+            return self._arrivals(run.fingerprints)
         embedder = self._catalogue.embedder()
-        data = source.read_many([uris[one.position] for one in fresh])
-        seen = list(
-            self._pool.map(lambda of: look(of[0], of[1].sha256, embedder, self._effort), zip(data, fresh, strict=True))
-        )
         stored, _ = self._catalogue.vectors.read(pa.array([one.sha256 for one in fresh], pa.binary()))
-        candidates = run.finder.find(seen, stored, embedder)
-        for of_one, beside in zip(candidates, _beside(seen, stored.astype(np.float32)), strict=True):
-            of_one.update({key: cosine for key, cosine in beside.items() if np.isnan(of_one.get(key, np.nan))})
-        run.fingerprints.hold([one.row for one in seen if one.features is not None])
-        return _Batch(
-            {one.sha256: replace(one, features=None, views=()) for one in seen},
-            dict(zip([one.sha256 for one in seen], candidates, strict=True)),
-            dict(zip([one.sha256 for one in seen], stored, strict=True)),
-            {},
+        waiting = zip(source.read_many([uris[one.position] for one in fresh]), fresh, strict=True)
+        seen: list[Seen] = []
+        candidates: list[dict[bytes, float]] = []
+        while len(seen) < len(fresh):  # by blocks: views take more memory than all that stays of a picture
+            block = list(ahead(self._pool, lambda of: self._seen(*of), islice(waiting, BLOCK), 2 * cores()))
+            vectors = stored[len(seen) : len(seen) + len(block)]
+            candidates += run.finder.find(block, vectors, embedder, remember=False)
+            seen += [replace(one, features=None, views=()) for one in block]
+        for of_one, others in zip(candidates, beside(seen, stored), strict=True):
+            of_one.update(others)
+        run.fingerprints.hold([one.row for one in seen if one.row["reason"] is None])
+        keys = [one.sha256 for one in seen]
+        return replace(
+            self._arrivals(run.fingerprints),
+            seen=dict(zip(keys, seen, strict=True)),
+            candidates=dict(zip(keys, candidates, strict=True)),
+            vectors=dict(zip(keys, stored, strict=True)),
         )
 
-    def _lay(self, pairs: Iterable[Pair], run: _Run) -> None:
-        """Lay incoming pictures over others, on all cores, where that was not done."""
-        fresh = dict.fromkeys(pair for pair in (pair_of(*both) for both in pairs) if pair not in self._batch.laid)
-        for pair, over in compare(list(fresh), run.fingerprints, pool=self._pool):
-            self._batch.laid[pair] = over if over is not None and worth_keeping(over) else None
+    def _arrivals(self, fingerprints: Fingerprints) -> Arrivals:
+        return Arrivals(fingerprints, self._pool, self._line)
 
-    def _over(self, one: bytes, other: bytes) -> Overlay | None:
-        """From one picture to another, if either is a copy of the other."""
-        found = self._batch.laid.get(pair_of(one, other))
-        if found is None or not found.is_copy(self._line):
-            return None
-        return found if one < other else found.swapped()
+    def _seen(self, data: bytes | ImageError, outcome: Outcome) -> Seen:
+        return look(data, outcome.sha256, self._catalogue.embedder(), self._effort)
 
-    def _edited(self, nodes: Sequence[Sequence[Picture]], run: _Run) -> dict[bytes, Copy]:
+    def _edited(
+        self, nodes: Sequence[Sequence[Picture]], stands: Mapping[bytes, bytes], run: _Run
+    ) -> dict[bytes, Copy]:
         """Which incoming pictures were made from items, or of the others from each other.
 
-        ``nodes`` are lists of pictures of the same pixels, the best of each first.
+        Args:
+            nodes: lists of pictures of the same pixels, the best of each first.
+            stands: picture → the best of its list, or the item of its pixels.
+            run: of the screen.
         """
-        candidates = self._batch.candidates
-        place = {one.held.sha256: at for at, several in enumerate(nodes) for one in several}
-        keys = [several[0].held.sha256 for several in nodes]
-        self._lay(
-            (
-                (key, keys[place[other]] if other in place else other)
-                for at, key in enumerate(keys)
-                for other in candidates[key]
-                if other in run.holdings or place.get(other, at) != at
-            ),
-            run,
-        )
+        of_key = {several[0].held.sha256: several for several in nodes}
+        item_of = self._batch.made_from_items(list(of_key), stands, run.holdings)
         told: dict[bytes, Copy] = {}
-        alone = []
-        for key, several in zip(keys, nodes, strict=True):
-            fit = {
-                other: over for other in candidates[key] if other in run.holdings and (over := self._over(other, key))
-            }
-            best = max(fit, key=lambda other: fit[other].agreement, default=None)
-            item = None if best is None else run.holdings.of_bytes(best)
-            if item is None:
-                alone.append(several)
-            else:
-                told |= {one.held.sha256: self._of_item(one, item, fit[item.sha256], run) for one in several}
-        return told | self._of_each_other(alone, run)
-
-    def _of_each_other(self, nodes: Sequence[Sequence[Picture]], run: _Run) -> dict[bytes, Copy]:
-        """Which of several new pictures are copies of better ones; ``nodes`` as for ``_edited``."""
-        first = [several[0] for several in nodes]
-        keys = [one.held.sha256 for one in first]
-
-        def edges() -> dict[tuple[int, int], Overlay]:
-            return {
-                (place[a], place[b]): over
-                for (a, b), over in self._batch.laid.items()
-                if over is not None and over.is_copy(self._line) and a in place and b in place
-            }
-
-        place = {key: at for at, key in enumerate(keys)}
-        paired = {at for pair in edges() for at in pair}
-        pictures = [
-            replace(one, features=run.fingerprints.features(key)) if at in paired else one
-            for at, (one, key) in enumerate(zip(first, keys, strict=True))
-        ]
-
-        def ranked() -> np.ndarray:
-            rank = np.empty(len(first), np.int64)
-            rank[in_order(pictures, edges())] = np.arange(len(first))
-            return rank
-
-        # As when duplicates are gathered: no list of candidates need have had a picture and the best of its group.
-        together = components(np.array(list(edges()), np.int64), len(first)).tolist()
-        rank = ranked()
-        best_of: dict[int, int] = {}
-        for at, component in enumerate(together):
-            if rank[at] < rank[best_of.setdefault(component, at)]:
-                best_of[component] = at
-        self._lay(((keys[at], keys[best_of[of]]) for at, of in enumerate(together) if at != best_of[of]), run)
-        found = edges()
-        strength = np.array([over.agreement for over in found.values()], np.float64)
-        best = group_by_best(np.array(list(found), np.int64), ranked(), strength).tolist()
-        told: dict[bytes, Copy] = {}
-        for at, several in enumerate(nodes):
-            kept = first[best[at]].held
-            over = self._over(kept.sha256, keys[at])
+        for key, sha256 in item_of.items():
+            item, over = run.holdings.of_bytes(sha256), self._batch.over(sha256, key)
+            assert item is not None
+            told |= {one.held.sha256: self._of_item(one, item, over, run) for one in of_key[key]}
+        alone = [several for key, several in of_key.items() if key not in item_of]
+        best = self._batch.made_from_each_other([several[0] for several in alone])
+        for several, at in zip(alone, best, strict=True):
+            kept = alone[at][0].held
+            over = self._batch.over(kept.sha256, several[0].held.sha256)
             how = SAME_PIXELS if over is None else how_made(over, (kept.width, kept.height))
             told |= {one.held.sha256: Copy(kept.id, how) for one in several if one.held is not kept}
         return told
@@ -346,19 +311,13 @@ class Screen:
     def _of_item(self, one: Picture, item: Held, over: Overlay | None, run: _Run) -> Copy:
         """What an incoming picture is to an item; ``over`` from that to it, None where their pixels are the same."""
         features = run.fingerprints.features if over is not None else lambda _: None
-        there = Picture(item, run.fingerprints.row(item.sha256, FACTS), features(item.sha256))
+        now = self._batch.seen.get(item.sha256)  # of an item that has other bytes since this commit
+        facts = run.fingerprints.row(item.sha256, FACTS) if now is None else now.row
+        there = Picture(item, facts, features(item.sha256))
         one = replace(one, features=features(one.held.sha256))
         how = SAME_PIXELS if over is None else how_made(over, (item.width, item.height))
-        return Copy(item.id, how, why_better(one, there, over or Overlay.same()))
+        return Copy(item.id, how, why_better(one, there, over or Overlay.same(), run.fingerprints.grain))
 
 
-def _beside(seen: Sequence[Seen], stored: np.ndarray) -> list[dict[bytes, float]]:
-    """The nearest of each among those that come in with it, which no index has yet, with their cosine."""
-    unit = stored / np.maximum(np.linalg.norm(stored, axis=1, keepdims=True), 1e-6)
-    similarity = unit @ unit.T
-    np.fill_diagonal(similarity, -np.inf)
-    nearest = np.argsort(-similarity, axis=1, kind="stable")[:, : min(NEAREST, len(seen) - 1)]
-    return [
-        {seen[to].sha256: float(similarity[at, to]) for to in row if seen[to].features is not None}
-        for at, row in enumerate(nearest.tolist())
-    ]
+def _held(ids: Sequence[str], outcome: Outcome) -> Held:
+    return Held(ids[outcome.position], outcome.sha256, outcome.width, outcome.height)

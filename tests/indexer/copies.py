@@ -14,7 +14,9 @@ from PIL import Image, ImageDraw
 
 from indexer.catalogue import Catalogue
 from indexer.duplicates import COPY, LOOKALIKE, Found, find
-from indexer.ingest import ingest
+from indexer.examining import no_bar
+from indexer.ingest import REJECT, IngestSummary, ingest
+from indexer.screening import Screen
 from retrieval.manifest import read_manifest
 from tests.embedders import ColourEmbedder
 
@@ -180,6 +182,17 @@ def assert_same(found: Found, expected: Found) -> None:
     assert found.groups.to_pylist() == expected.groups.to_pylist()
     assert found.pairs.to_pylist() == expected.pairs.to_pylist()
     assert found.threshold == expected.threshold
+
+
+def screened(catalogue: Catalogue, source: Path, copies: str = REJECT, effort: str = "usual") -> IngestSummary:
+    """Index a source, copies told."""
+    with Screen(catalogue, bars=no_bar, effort=effort, notice=lambda _: None) as screen:
+        return ingest(catalogue, read_manifest(source), screen=screen, copies=copies)
+
+
+def rejected(catalogue: Catalogue) -> dict[str, str]:
+    """What was refused, and why."""
+    return {row["uri"]: row["reason"] for row in catalogue.rejected.read().to_pylist()}
 
 
 class Bars:

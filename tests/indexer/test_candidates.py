@@ -16,15 +16,9 @@ from indexer import candidates
 from indexer.candidates import CANDIDATES, LAYOUTS, Finder, look, look_at_items, new_items
 from indexer.catalogue import Catalogue
 from indexer.fingerprints import Fingerprints
-from tests.embedders import ColourEmbedder
+from indexer.layouts import LAYOUTS_SCHEMA
+from tests.embedders import Blind, ColourEmbedder
 from tests.indexer.copies import EDITS, draw, indexed, jpeg, on_page, photo, save
-
-
-class Blind(ColourEmbedder):
-    """Everything is the same to it."""
-
-    def embed(self, images, *, prepared=False):
-        return np.eye(self.dim, dtype=np.float32)[[0] * len(images)]
 
 
 @pytest.fixture
@@ -186,12 +180,43 @@ def test_what_becomes_an_item_is_found_without_a_new_finder(tmp_path: Path, twic
         with indexed(draw(folder, {number: () for number in range(6, 9)}), tmp_path / "shop") as grown:
             keys = [digests(grown)[f"{number}/photo.png"] for number in range(6, 9)]
             vectors, _ = grown.vectors.read(pa.array(keys, pa.binary()))
-            finder.add(keys, vectors)
+            known = looked(grown, tmp_path / "looked")
+            finder.add([known.row(key, LAYOUTS_SCHEMA.names) for key in keys], vectors)
             (found,) = finder.find([seen], stored, embedder, remember=False)
-            (expected,) = Finder(grown, fingerprints).find([seen], stored, embedder, remember=False)
+            (expected,) = Finder(grown, known).find([seen], stored, embedder, remember=False)
         assert keys[1] in found
         assert list(found) == list(expected)
         np.testing.assert_array_equal(list(found.values()), list(expected.values()))
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_what_is_gone_is_found_no_longer_until_it_comes_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, twice: bool
+) -> None:
+    monkeypatch.setattr(candidates, "NEAREST", 0)  # one neighbour
+    monkeypatch.setattr(candidates, "LAYOUTS", 1)
+    folder = draw(tmp_path / "pictures", {number: () for number in range(6)})
+    if twice:
+        shutil.copy(folder / "1/photo.png", folder / "1/again.png")
+    embedder, data = ColourEmbedder(), jpeg(photo(2))
+    seen, stored = look(data, hashlib.sha256(data).digest(), embedder, "quick"), embedder.embed([photo(2)])
+    with indexed(folder, tmp_path / "shop") as catalogue:
+        known, two = looked(catalogue, tmp_path / "looked", "quick"), digests(catalogue)["2/photo.png"]
+        finder = Finder(catalogue, known)
+
+        def found() -> set[bytes]:
+            (keys,) = finder.find([seen], stored, embedder, remember=False)
+            return set(keys)
+
+        before = found()
+        assert two in before
+        finder.forget({two})
+        now = found()
+        assert now and two not in now  # others have its places
+        vectors, _ = catalogue.vectors.read(pa.array([two], pa.binary()))
+    with indexed(draw(folder, {6: ()}), tmp_path / "shop"):
+        finder.add([known.row(two, LAYOUTS_SCHEMA.names)], vectors)
+        assert found() == before
 
 
 def test_the_background_stays_a_sample_of_all(shop: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +226,7 @@ def test_the_background_stays_a_sample_of_all(shop: Catalogue, tmp_path: Path, m
     for seed in range(40):
         finder = Finder(shop, Fingerprints(tmp_path / "none"), seed=seed)
         for number in range(18):
-            finder.add([bytes([number]) * 32], new[number : number + 1])
+            finder.add([{"sha256": bytes([number]) * 32}], new[number : number + 1])
             shop.index().remove(np.array([6 + number]))  # the same index, for the next finder
         assert finder._background.shape == (8, ColourEmbedder.dim)
         shares.append((finder._background == 1).any(axis=1).mean())

@@ -88,6 +88,16 @@ def test_held_pictures_have_features_and_are_in_no_block(tmp_path: Path) -> None
     assert kept.features(WHOLE[0]) is None
 
 
+def test_what_was_unreadable_and_is_held_has_features_and_grain(tmp_path: Path) -> None:
+    kept = Fingerprints(tmp_path)
+    kept.add([unreadable(WHOLE[0])])
+    assert kept.features(WHOLE[0]) is None
+    kept.hold([row(WHOLE[0])])
+    assert kept.features(WHOLE[0]) is not None
+    assert len(kept.grain(WHOLE[0]).profiles[0]) == 198
+    assert not kept.seen(WHOLE[0])
+
+
 def test_a_name_never_comes_again(tmp_path: Path) -> None:
     names = set()
     for _ in range(3):

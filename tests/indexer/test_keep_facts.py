@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
-from indexer.keep_facts import standings
+from indexer.keep_facts import Standing, candidate_of, standings
 from retrieval.copies import Overlay
 from retrieval.grain import Grain, grain_of
 from tests.retrieval.test_grain import photograph, scaled
@@ -48,6 +49,16 @@ def test_what_a_copy_shows_beyond_a_picture_is_hidden_there_unless_it_is_a_page(
     assert (told[0].framed, told[1].framed) == (False, False)
     told = standings([(77, 77), (100, 100)], [(0, 1, replace(cut, beyond=(0.0, 0.0)))], no_grain)
     assert (told[0].framed, told[1].framed, told[1].hidden) == (True, False, 0.0)
+
+
+def test_what_the_rules_look_at_is_what_is_known() -> None:
+    facts = {"width": 300, "height": 200, "bytes": 5000, "format": "JPEG"}
+    facts |= {"sharpness": 3.5, "metadata": 40, "resaved": True}
+    told: dict[str, Any] = {"row": 7, "uri": "a.jpg", "grey": True, "modified": 99.5}
+    beside = {"framed": True, "scaled": True, "pixels": 5400, "hidden": 0.25}
+    assert asdict(candidate_of(facts, Standing(**beside), **told)) == {**facts, **told, **beside}
+    alone = {"framed": False, "scaled": False, "pixels": None, "hidden": 0.0}
+    assert asdict(candidate_of(facts, None, **told)) == {**facts, **told, **alone}
 
 
 @pytest.mark.parametrize("turned", [False, True])

@@ -17,7 +17,7 @@ from indexer.catalogue import Catalogue
 from indexer.duplicates import find
 from indexer.examining import folder_of, no_bar
 from indexer.fingerprints import Fingerprints
-from indexer.ingest import FLAG, REJECT, IngestSummary, ingest
+from indexer.ingest import FLAG, REJECT, ingest
 from indexer.items import DUPLICATE_OF, VersionedTable
 from indexer.screening import Screen
 from indexer.vectors import VectorCache
@@ -25,16 +25,19 @@ from indexer.verification import verify
 from retrieval.errors import BusyError, InputError
 from retrieval.manifest import read_manifest
 from tests.embedders import ColourEmbedder
-from tests.indexer.copies import EDITS, Bars, copies_of, draw, jpeg, on_page, photo, save, with_exif
-
-
-def screened(catalogue: Catalogue, source: Path, copies: str = REJECT, effort: str = "usual") -> IngestSummary:
-    with Screen(catalogue, bars=no_bar, effort=effort, notice=lambda _: None) as screen:
-        return ingest(catalogue, read_manifest(source), screen=screen, copies=copies)
-
-
-def rejected(catalogue: Catalogue) -> dict[str, str]:
-    return {row["uri"]: row["reason"] for row in catalogue.rejected.read().to_pylist()}
+from tests.indexer.copies import (
+    EDITS,
+    Bars,
+    copies_of,
+    draw,
+    jpeg,
+    on_page,
+    photo,
+    rejected,
+    save,
+    screened,
+    with_exif,
+)
 
 
 def flagged(catalogue: Catalogue) -> dict[str, str | None]:
@@ -254,18 +257,6 @@ def test_a_better_copy_that_comes_a_commit_later_says_so(
         )
 
 
-def test_an_item_whose_bytes_changed_is_no_longer_what_it_was(
-    tmp_path: Path, shop: Catalogue, first: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("indexer.ingest.AT_ONCE", 1)
-    shutil.copy(first / "1/photo.png", first / "1/was.png")
-    shutil.copy(save(tmp_path / "new.png", photo(8)), first / "1/photo.png")
-    shutil.copy(first / "1/photo.png", first / "1/same.png")
-    summary = screened(shop, first)
-    assert (summary.added, summary.updated, summary.unchanged) == (1, 1, 3)
-    assert rejected(shop) == {"1/same.png": "a copy of 1/photo.png (same bytes)"}
-
-
 def test_a_commit_reads_what_comes_in_and_not_what_is_there(
     tmp_path: Path, shop: Catalogue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,9 +278,9 @@ def test_a_commit_reads_what_comes_in_and_not_what_is_there(
     of_commit: list[int] = []
     copies, keep = Screen.copies, Screen.keep
 
-    def telling(screen: Screen, *args: Any) -> Any:
+    def telling(screen: Screen, *args: Any, **options: Any) -> Any:
         before = loaded
-        found = copies(screen, *args)
+        found = copies(screen, *args, **options)
         of_commit.append(loaded - before)
         return found
 
