@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from indexer.options import DEVICE, JSON, RUNTIME, echo_json, notice, printable, progress_bar, refuse
+from indexer.options import DEVICE, JSON, RUNTIME, echo_json, notice, printable, progress_bar
 from indexer.report_words import count
 from retrieval.errors import InputError
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 ACTIONS: Final = ("move", "link", "forget")
 LEFT_ALONE: Final = 4
 """What the command ends with where it did less than was asked, as ``verify`` does of what is not as it should be."""
+FINDING: Final = ("precision", "effort", "between", "split_column", "new", "keep", "judged", "lookalike", "out")
+"""Options of how copies are looked for and told, by the names of their parameters."""
 PRINTED: Final = 20
 """Groups and lookalikes that the terminal shows."""
 
@@ -127,6 +129,7 @@ def duplicates(
     """
     from indexer.duplicates_files import check_folder, read_decisions, read_judged
     from indexer.examining import check_effort
+    from indexer.place import ABOUT_FILE
 
     if not undo and run is not None:
         raise click.UsageError("--run goes with --undo")
@@ -135,9 +138,11 @@ def duplicates(
     if action is None and decided is not None:
         raise click.UsageError("--from goes with --apply")
     if undo:
-        refuse({"--apply": action, "--out": out, "--judged": judged, "--new": new}, "does not go with --undo")
+        _refuse_given(ctx, ("action", *FINDING), "does not go with --undo")
     if decided is not None:
-        refuse({"--out": out, "--judged": judged, "--new": new, "--between": between}, "does not go with --from")
+        _refuse_given(ctx, FINDING, "does not go with --from")
+    if action == "forget" and place.is_dir() and not (place / ABOUT_FILE).is_file():
+        raise click.UsageError("a folder without a catalogue has nothing that could be forgotten; move or link")
     decisions = None if decided is None else read_decisions(decided)
     said = None if judged is None else read_judged(judged)
     if out is not None:
@@ -163,8 +168,6 @@ def duplicates(
             if out is not None:
                 _write(opened, found, out)
         if action is not None:
-            if action == "forget" and opened.called.kept:
-                raise click.UsageError("a folder without a catalogue has nothing that could be forgotten; move or link")
             ctx.exit(0 if _apply(opened, found, decisions, action, quarantine, as_json) else LEFT_ALONE)
     assert found is not None
     if as_json:
@@ -173,6 +176,14 @@ def duplicates(
     _print(found)
     if out is not None:
         click.echo(f"\nthe report: {out / 'report.html'}")
+
+
+def _refuse_given(ctx: click.Context, names: Sequence[str], why: str) -> None:
+    """Raise UsageError for the first of these options that was typed, though it be as it is by default."""
+    for option in ctx.command.params:
+        source = ctx.get_parameter_source(option.name or "")
+        if option.name in names and source is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{option.opts[0]} {why}")
 
 
 def _rules(keep: str | None) -> Sequence[str]:

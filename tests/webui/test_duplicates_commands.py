@@ -261,6 +261,26 @@ def test_what_cannot_be_asked(
     assert out == "" and "Traceback" not in told
 
 
+@pytest.mark.parametrize("way", [("--undo",), ("--from", "groups.csv", "--apply", "move")])
+@pytest.mark.parametrize(
+    "given",
+    [
+        *(("--precision", "0.99"), ("--effort", "usual"), ("--between", "train", "test"), ("--split-column", "split")),
+        *(("--new",), ("--keep", "oldest"), ("--judged", "x"), ("--lookalike", "0.95"), ("--out", "x")),
+    ],
+)
+def test_what_would_do_nothing_is_refused_though_it_is_given_as_it_is_by_default(
+    tmp_path: Path, run: Run, way: tuple[str, ...], given: tuple[str, ...]
+) -> None:
+    code, said, told = run("duplicates", tmp_path, *way, *given)
+    assert code == 2 and not said
+    assert f"{given[0]} does not go with {way[0]}" in told
+
+
+def test_what_is_done_is_not_taken_back_at_once(tmp_path: Path, run: Run) -> None:
+    assert "--apply does not go with --undo" in run("duplicates", tmp_path, "--undo", "--apply", "move")[2]
+
+
 def test_as_json_an_error_is_one_object_too(shelf: Path, run: Run) -> None:
     code, out, told = run("duplicates", shelf, "--effort", "hard", "--json")
     assert code == 2
@@ -322,9 +342,10 @@ def test_copies_are_rejected_or_flagged_while_indexing(shelf: Path, tmp_path: Pa
 
 def test_a_folder_has_nothing_to_forget(photos: Path, kept_for_folders: None, run: Run) -> None:
     (photos / "list.csv").unlink()
-    code, said, told = run("duplicates", photos, "--apply", "forget", *ON_CPU)
+    code, said, told = run("duplicates", photos, "--apply", "forget", "--out", photos / "out", *ON_CPU)
     assert code == 2 and not said
     assert "has nothing that could be forgotten" in told
+    assert not catalogue_of([photos]).exists() and not (photos / "out").exists()  # and it is said at once
 
 
 def test_an_interrupted_run_says_how_it_is_taken_back(
