@@ -290,6 +290,8 @@ def _undo(opened: Catalogue, run: str | None, as_json: bool) -> bool:
             f"(run {undone.run}, version {undone.version})"
         )
         _print_skipped(undone.skipped)
+        if undone.skipped.num_rows:
+            click.echo("  --undo goes on with this run once the reason is gone; --undo --run NAME takes another back")
     return not undone.skipped.num_rows
 
 

@@ -387,6 +387,7 @@ def test_what_is_done_about_folders_and_taken_back(
     assert code == 4, told
     assert said.startswith("photos and more: 3 files and 3 items brought back")
     assert "1 item left alone:" in said and "another file is in its place now" in said and cache not in said + told
+    assert "--undo goes on with this run once the reason is gone" in said
     again.unlink()
     assert as_json(run(*typed, *ON_CPU, "--undo", "--json"))["catalogue"] == "photos and more"
     assert sorted(path.relative_to(tmp_path) for name in typed[1:] for path in (tmp_path / name).rglob("*")) == before
