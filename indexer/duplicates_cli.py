@@ -237,9 +237,11 @@ def _apply(
     opened: Catalogue, found: Found | None, decisions: Any, action: str, quarantine: Path | None, as_json: bool
 ) -> bool:
     """Do it and print what was done; says whether nothing was left alone."""
+    from indexer.deciding import for_links
     from indexer.duplicates_files import decisions_of
     from indexer.quarantine import apply_decisions
 
+    by_hand = decisions is not None
     if decisions is None:
         assert found is not None
         decisions = decisions_of(found.groups)
@@ -249,11 +251,14 @@ def _apply(
                 f"the wanted precision of {line.wanted:g} is not reached: of what is called a copy "
                 f"{line.precision:.1%} is right by what is known; --undo takes this back"
             )
+    if action == "link":  # of edited copies that is not asked, unless somebody has decided about each
+        decisions = for_links(opened.items(["id", "sha256"]), decisions, alone=by_hand)
     if decisions.num_rows == 0:
         if as_json:
             echo_json({"catalogue": str(opened.called), "done": 0})
         else:
-            click.echo(f"{opened.called}: no copies, and nothing to do")
+            what = "equal files" if action == "link" else "copies"
+            click.echo(f"{opened.called}: no {what}, and nothing to do")
         return True
     try:
         with progress_bar(action, "files", "left alone") as progress:
@@ -267,7 +272,9 @@ def _apply(
         where = " and ".join(map(str, done.quarantines))
         did = {"move": f"moved to {where}", "link": "made hard links", "forget": "forgotten"}[action]
         size = f", {done.bytes / 2**20:,.1f} MiB" if done.bytes else ""
-        click.echo(f"{opened.called}: {count(done.done, 'copy', 'copies')} {did if done.done else 'done'}{size}")
+        already = f", {done.already:,} one file with the kept one already" if done.already else ""
+        said = f"{count(done.done, 'copy', 'copies')} {did if done.done else 'done'}{size}{already}"
+        click.echo(f"{opened.called}: {said}")
         _print_skipped(done.skipped)
         if done.run is not None:
             click.echo(f"  run {done.run}, version {done.version}; take it back with --undo")

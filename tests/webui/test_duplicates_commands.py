@@ -397,6 +397,40 @@ def test_what_is_done_about_folders_and_taken_back(
     assert "photos and more has no run of duplicates to undo: there is 0001-" in told and "undone)" in told
 
 
+def test_links_are_made_of_equal_files_and_edited_copies_are_not_asked_for(
+    photos: Path, tmp_path: Path, kept_for_folders: None, run: Run
+) -> None:
+    (photos / "list.csv").unlink()
+    shutil.copy(photos / "0/mirrored.jpg", photos / "0/mirrored too.jpg")
+    before = {path: path.read_bytes() for path in photos.rglob("*.*")}
+
+    def files() -> set[frozenset[str]]:
+        of_file: dict[int, set[str]] = {}
+        for path in before:
+            of_file.setdefault(path.stat().st_ino, set()).add(path.relative_to(photos).as_posix())
+        return {frozenset(names) for names in of_file.values() if len(names) > 1}
+
+    code, said, told = run("duplicates", photos, *ON_CPU, "--out", tmp_path / "out", "--apply", "link")
+    assert code == 0, told
+    assert f"{photos}: 2 copies made hard links, " in said and "left alone" not in said
+    both = {frozenset(("0/photo.png", "0/same.png")), frozenset(("0/mirrored.jpg", "0/mirrored too.jpg"))}
+    assert files() == both
+    code, said, told = run("duplicates", photos, *ON_CPU, "--apply", "link")
+    assert code == 0, told
+    assert said == f"{photos}: 0 copies done, 2 one file with the kept one already\n"
+    # Whoever has decided about each is told which of them stay.
+    code, said, told = run("duplicates", photos, *ON_CPU, "--apply", "link", "--from", tmp_path / "out/groups.csv")
+    assert code == 4, told
+    assert "1 item left alone:\n    elsewhere/cut.png: only a file with the same bytes" in said
+    code, said, told = run("duplicates", photos, *ON_CPU, "--undo")
+    assert code == 0, told
+    assert files() == set() and {path: path.read_bytes() for path in before} == before
+    (photos / "0/same.png").unlink()
+    (photos / "0/mirrored too.jpg").unlink()
+    code, said, told = run("duplicates", photos, *ON_CPU, "--apply", "link")
+    assert (code, said) == (0, f"{photos}: no equal files, and nothing to do\n"), told
+
+
 def test_less_than_was_asked_is_told_by_the_exit_code(shelf: Path, photos: Path, tmp_path: Path, run: Run) -> None:
     decided = tmp_path / "groups.csv"
     decided.write_text("group,decision,id,kind\n1,keep,0/photo.png,\n1,remove,0/same.png,same bytes\n")
