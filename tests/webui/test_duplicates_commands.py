@@ -12,14 +12,11 @@ from typing import Any
 
 import pytest
 
-from indexer import folder_catalogue, planting, quarantine
+from indexer import planting, quarantine
 from indexer.folder_catalogue import catalogue_of
-from indexer.opening import open_or_create
 from retrieval.threshold import Threshold, choose_threshold
 from tests.indexer.copies import EDITS, draw, jpeg, photo, save
-from tests.webui.commands import TINY, Run, as_json
-
-ON_CPU = ("--device", "cpu", "--runtime", "torch")
+from tests.webui.commands import ON_CPU, TINY, Run, as_json
 
 
 @pytest.fixture(autouse=True)
@@ -45,19 +42,6 @@ def shelf(tmp_path: Path, photos: Path, weights: Path, run: Run) -> Path:
     made = run(*("index", photos / "list.csv", "--catalogue", place, "--backbone", TINY, "--weights", weights, *ON_CPU))
     assert made[0] == 0, made[2]
     return place
-
-
-@pytest.fixture
-def kept_for_folders(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cache of its own, and the tiny network in place of the bundled one."""
-
-    def opened(path: Path, **given: Any) -> Any:
-        if not (path / "catalogue.json").exists():
-            given |= {"backbone": TINY, "weights": weights}
-        return open_or_create(path, **given)
-
-    monkeypatch.setenv("LOOKALIKE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(folder_catalogue, "open_or_create", opened)
 
 
 def groups(found: dict[str, Any]) -> set[frozenset[str]]:
@@ -261,26 +245,6 @@ def test_what_cannot_be_asked(
     assert out == "" and "Traceback" not in told
 
 
-@pytest.mark.parametrize("way", [("--undo",), ("--from", "groups.csv", "--apply", "move")])
-@pytest.mark.parametrize(
-    "given",
-    [
-        *(("--precision", "0.99"), ("--effort", "usual"), ("--between", "train", "test"), ("--split-column", "split")),
-        *(("--new",), ("--keep", "oldest"), ("--judged", "x"), ("--lookalike", "0.95"), ("--out", "x")),
-    ],
-)
-def test_what_would_do_nothing_is_refused_though_it_is_given_as_it_is_by_default(
-    tmp_path: Path, run: Run, way: tuple[str, ...], given: tuple[str, ...]
-) -> None:
-    code, said, told = run("duplicates", tmp_path, *way, *given)
-    assert code == 2 and not said
-    assert f"{given[0]} does not go with {way[0]}" in told
-
-
-def test_what_is_done_is_not_taken_back_at_once(tmp_path: Path, run: Run) -> None:
-    assert "--apply does not go with --undo" in run("duplicates", tmp_path, "--undo", "--apply", "move")[2]
-
-
 def test_as_json_an_error_is_one_object_too(shelf: Path, run: Run) -> None:
     code, out, told = run("duplicates", shelf, "--effort", "hard", "--json")
     assert code == 2
@@ -395,40 +359,6 @@ def test_what_is_done_about_folders_and_taken_back(
     code, _, told = run(*typed, *ON_CPU, "--undo")
     assert code == 2 and cache not in told
     assert "photos and more has no run of duplicates to undo: there is 0001-" in told and "undone)" in told
-
-
-def test_links_are_made_of_equal_files_and_edited_copies_are_not_asked_for(
-    photos: Path, tmp_path: Path, kept_for_folders: None, run: Run
-) -> None:
-    (photos / "list.csv").unlink()
-    shutil.copy(photos / "0/mirrored.jpg", photos / "0/mirrored too.jpg")
-    before = {path: path.read_bytes() for path in photos.rglob("*.*")}
-
-    def files() -> set[frozenset[str]]:
-        of_file: dict[int, set[str]] = {}
-        for path in before:
-            of_file.setdefault(path.stat().st_ino, set()).add(path.relative_to(photos).as_posix())
-        return {frozenset(names) for names in of_file.values() if len(names) > 1}
-
-    code, said, told = run("duplicates", photos, *ON_CPU, "--out", tmp_path / "out", "--apply", "link")
-    assert code == 0, told
-    assert f"{photos}: 2 copies made hard links, " in said and "left alone" not in said
-    both = {frozenset(("0/photo.png", "0/same.png")), frozenset(("0/mirrored.jpg", "0/mirrored too.jpg"))}
-    assert files() == both
-    code, said, told = run("duplicates", photos, *ON_CPU, "--apply", "link")
-    assert code == 0, told
-    assert said == f"{photos}: 0 copies done, 2 one file with the kept one already\n"
-    # Whoever has decided about each is told which of them stay.
-    code, said, told = run("duplicates", photos, *ON_CPU, "--apply", "link", "--from", tmp_path / "out/groups.csv")
-    assert code == 4, told
-    assert "1 item left alone:\n    elsewhere/cut.png: only a file with the same bytes" in said
-    code, said, told = run("duplicates", photos, *ON_CPU, "--undo")
-    assert code == 0, told
-    assert files() == set() and {path: path.read_bytes() for path in before} == before
-    (photos / "0/same.png").unlink()
-    (photos / "0/mirrored too.jpg").unlink()
-    code, said, told = run("duplicates", photos, *ON_CPU, "--apply", "link")
-    assert (code, said) == (0, f"{photos}: no equal files, and nothing to do\n"), told
 
 
 def test_less_than_was_asked_is_told_by_the_exit_code(shelf: Path, photos: Path, tmp_path: Path, run: Run) -> None:
