@@ -80,6 +80,8 @@ GROUPS_SCHEMA: Final = pa.schema(
         pa.field("height", pa.int32(), nullable=False),
         pa.field("bytes", pa.int64(), nullable=False),
         pa.field("format", pa.string(), nullable=False),
+        # of the bytes that were looked at, in hex
+        pa.field("sha256", pa.string(), nullable=False),
     ]
 )
 """An item a row, of those that have a copy; the one that is kept is the first of its group."""
@@ -316,6 +318,7 @@ class Gathered:
             "split": self.split[place],
             "bytes": facts["bytes"],
             "format": facts["format"],
+            "sha256": self.nodes[node].sha256.hex(),
         }
 
 

@@ -41,9 +41,12 @@ DECISIONS_SCHEMA: Final = pa.schema(
         pa.field("kept", pa.string(), nullable=False),
         # one of COPY_KINDS
         pa.field("kind", pa.string(), nullable=False),
+        # of the bytes that each of the two had when it was decided, in hex; null where that is not known
+        pa.field("sha256", pa.string()),
+        pa.field("kept_sha256", pa.string()),
     ]
 )
-"""An item a row that is to go; other columns are ignored."""
+"""An item a row that is to go; the last two columns may be left out, and others are ignored."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def check_decisions(decisions: pa.Table, action: str) -> pa.Table:
         action: one of ``ACTIONS``.
 
     Returns:
-        Its columns ``id``, ``kept`` and ``kind`` alone.
+        Its columns of ``DECISIONS_SCHEMA`` alone.
 
     Raises:
         InputError: an unknown action or kind, no such columns, an item that is to go twice, or one that is to stay as
@@ -96,16 +99,18 @@ def check_decisions(decisions: pa.Table, action: str) -> pa.Table:
     """
     if action not in ACTIONS:
         raise InputError(f"there is no action {action!r}; choose one of {', '.join(ACTIONS)}")
-    missing = [name for name in DECISIONS_SCHEMA.names if name not in decisions.column_names]
-    if missing:
-        raise InputError(f"the decisions have no column {missing[0]!r}; give {', '.join(DECISIONS_SCHEMA.names)}")
-    for name in DECISIONS_SCHEMA.names:
-        if decisions.column(name).null_count:
-            raise InputError(f"column {name!r} of the decisions has rows without a value")
+    needed = [field.name for field in DECISIONS_SCHEMA if not field.nullable]
+    for field in DECISIONS_SCHEMA:
+        if field.name not in decisions.column_names:
+            if not field.nullable:
+                raise InputError(f"the decisions have no column {field.name!r}; give {', '.join(needed)}")
+            decisions = decisions.append_column(field, pa.nulls(decisions.num_rows, field.type))
+        elif not field.nullable and decisions.column(field.name).null_count:
+            raise InputError(f"column {field.name!r} of the decisions has rows without a value")
     try:
         decisions = decisions.select(DECISIONS_SCHEMA.names).cast(DECISIONS_SCHEMA)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
-        raise InputError(f"the decisions must be three columns of text ({error})") from error
+        raise InputError(f"the decisions must be columns of text ({error})") from error
     twice = decisions.column("id").value_counts().to_pylist()
     for entry in twice:
         if entry["counts"] > 1:
@@ -120,6 +125,43 @@ def check_decisions(decisions: pa.Table, action: str) -> pa.Table:
     if odd:
         raise InputError(f"there is no kind {min(odd)!r} of copy to act on; there are {', '.join(COPY_KINDS)}")
     return decisions
+
+
+def for_links(items: pa.Table, decisions: pa.Table, *, alone: bool) -> pa.Table:
+    """Decide about links by bytes: what cannot be a link of the kept one may be one of another that is equal to it.
+
+    Args:
+        items: columns ``id`` and ``sha256``.
+        decisions: as ``DECISIONS_SCHEMA``.
+        alone: whether an item that nothing else of its group is equal to is among what is given, to be told of as left
+            alone; else it is left out.
+
+    Returns:
+        ``DECISIONS_SCHEMA``. Of several items that have the same bytes, and others than the one that is kept in their
+        place, the first stays for the others.
+
+    Raises:
+        InputError: as ``check_decisions``.
+    """
+    decisions = check_decisions(decisions, LINK)
+    items = items.filter(pc.is_in(items.column("id"), value_set=_named(decisions)))
+    sha256 = dict(zip(*(items.column(name).to_pylist() for name in ("id", "sha256")), strict=True))
+    first: dict[tuple[str, bytes], dict[str, Any]] = {}
+    several = set()
+    rows = []
+    for row in decisions.to_pylist():
+        digest = sha256.get(row["id"])
+        if digest is None or digest == sha256.get(row["kept"]):
+            rows.append(row)
+            continue
+        equal = row["kept"], digest
+        stays = first.setdefault(equal, row)
+        if stays is not row:
+            several.add(equal)
+            rows.append(row | {"kept": stays["id"], "kept_sha256": stays["sha256"], "kind": SAME_BYTES})
+    if alone:
+        rows += [row for equal, row in first.items() if equal not in several]
+    return pa.Table.from_pylist(rows, schema=DECISIONS_SCHEMA)
 
 
 def check_quarantine(catalogue: Catalogue, folder: Path) -> Path:
@@ -190,16 +232,16 @@ def plan(catalogue: Catalogue, decisions: pa.Table, action: str) -> Plan:
         action: one of ``ACTIONS``.
     """
     all_items = catalogue.items()
-    named = pa.concat_arrays([decisions.column(name).combine_chunks() for name in ("id", "kept")])
-    wanted = all_items.filter(pc.is_in(all_items.column("id"), value_set=named)).select(
+    wanted = all_items.filter(pc.is_in(all_items.column("id"), value_set=_named(decisions))).select(
         ["row", "id", "uri", "source", "sha256"]
     )
     items = {item["id"]: item for item in wanted.to_pylist()}
     skipped: dict[str, str] = {}
     found: dict[str, Candidate] = {}
-    for id, kept, kind in zip(*(decisions.column(name).to_pylist() for name in DECISIONS_SCHEMA.names), strict=True):
+    for row in decisions.to_pylist():
+        id, kept = row["id"], row["kept"]
         try:
-            item = _checked(items, id, kept, kind, action)
+            item = _checked(items, row, action)
             path = None if action == FORGET else plain_file(item["source"], item["uri"])
         except Hindrance as error:
             skipped[id] = str(error)
@@ -216,19 +258,31 @@ def plan(catalogue: Catalogue, decisions: pa.Table, action: str) -> Plan:
     return Plan(candidates, skipped, items)
 
 
-def _checked(items: Mapping[str, dict[str, Any]], id: str, kept: str, kind: str, action: str) -> dict[str, Any]:
+def _named(decisions: pa.Table) -> pa.Array:
+    return pa.concat_arrays([decisions.column(name).combine_chunks() for name in ("id", "kept")])
+
+
+def _checked(items: Mapping[str, dict[str, Any]], decided: Mapping[str, Any], action: str) -> dict[str, Any]:
+    id, kept = decided["id"], decided["kept"]
     if id not in items:
         raise Hindrance("there is no such item in the catalogue")
     if kept not in items:
         raise Hindrance(f"the item that is kept in its place, {kept!r}, is not in the catalogue")
     item, other = items[id], items[kept]
+    equal = item["sha256"] == other["sha256"]
+    if decided["sha256"] not in (None, item["sha256"].hex()):
+        raise Hindrance("it was of other bytes when that was decided")
+    if decided["kept_sha256"] not in (None, other["sha256"].hex()):
+        raise Hindrance(f"the one that is kept, {kept!r}, was of other bytes when that was decided")
     if action != FORGET and parquet_file(item["uri"]) is not None:
         raise Hindrance("it is a row of a Parquet file, which can only be forgotten")
     if action == LINK:
-        if kind != SAME_BYTES or item["sha256"] != other["sha256"]:
+        if not equal:
             raise Hindrance("only a file with the same bytes as the kept one can become a link of it")
         if parquet_file(other["uri"]) is not None:
             raise Hindrance(f"the kept one, {kept!r}, is a row of a Parquet file, which nothing can be a link of")
+    if decided["kind"] == SAME_BYTES and not equal:
+        raise Hindrance(f"it is no longer of the same bytes as the one that is kept, {kept!r}")
     return item
 
 

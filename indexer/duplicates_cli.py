@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from indexer.options import DEVICE, JSON, RUNTIME, echo_json, notice, printable, progress_bar, refuse
+from indexer.options import DEVICE, JSON, RUNTIME, echo_json, notice, printable, progress_bar
 from indexer.report_words import count
 from retrieval.errors import InputError
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 ACTIONS: Final = ("move", "link", "forget")
 LEFT_ALONE: Final = 4
 """What the command ends with where it did less than was asked, as ``verify`` does of what is not as it should be."""
+FINDING: Final = ("precision", "effort", "between", "split_column", "new", "keep", "judged", "lookalike", "out")
+"""Options of how copies are looked for and told, by the names of their parameters."""
 PRINTED: Final = 20
 """Groups and lookalikes that the terminal shows."""
 
@@ -127,6 +129,7 @@ def duplicates(
     """
     from indexer.duplicates_files import check_folder, read_decisions, read_judged
     from indexer.examining import check_effort
+    from indexer.place import ABOUT_FILE
 
     if not undo and run is not None:
         raise click.UsageError("--run goes with --undo")
@@ -135,9 +138,11 @@ def duplicates(
     if action is None and decided is not None:
         raise click.UsageError("--from goes with --apply")
     if undo:
-        refuse({"--apply": action, "--out": out, "--judged": judged, "--new": new}, "does not go with --undo")
+        _refuse_given(ctx, ("action", *FINDING), "does not go with --undo")
     if decided is not None:
-        refuse({"--out": out, "--judged": judged, "--new": new, "--between": between}, "does not go with --from")
+        _refuse_given(ctx, FINDING, "does not go with --from")
+    if action == "forget" and place.is_dir() and not (place / ABOUT_FILE).is_file():
+        raise click.UsageError("a folder without a catalogue has nothing that could be forgotten; move or link")
     decisions = None if decided is None else read_decisions(decided)
     said = None if judged is None else read_judged(judged)
     if out is not None:
@@ -163,8 +168,6 @@ def duplicates(
             if out is not None:
                 _write(opened, found, out)
         if action is not None:
-            if action == "forget" and opened.called.kept:
-                raise click.UsageError("a folder without a catalogue has nothing that could be forgotten; move or link")
             ctx.exit(0 if _apply(opened, found, decisions, action, quarantine, as_json) else LEFT_ALONE)
     assert found is not None
     if as_json:
@@ -173,6 +176,14 @@ def duplicates(
     _print(found)
     if out is not None:
         click.echo(f"\nthe report: {out / 'report.html'}")
+
+
+def _refuse_given(ctx: click.Context, names: Sequence[str], why: str) -> None:
+    """Raise UsageError for the first of these options that was typed, though it be as it is by default."""
+    for option in ctx.command.params:
+        source = ctx.get_parameter_source(option.name or "")
+        if option.name in names and source is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{option.opts[0]} {why}")
 
 
 def _rules(keep: str | None) -> Sequence[str]:
@@ -226,9 +237,11 @@ def _apply(
     opened: Catalogue, found: Found | None, decisions: Any, action: str, quarantine: Path | None, as_json: bool
 ) -> bool:
     """Do it and print what was done; says whether nothing was left alone."""
+    from indexer.deciding import for_links
     from indexer.duplicates_files import decisions_of
     from indexer.quarantine import apply_decisions
 
+    by_hand = decisions is not None
     if decisions is None:
         assert found is not None
         decisions = decisions_of(found.groups)
@@ -238,11 +251,14 @@ def _apply(
                 f"the wanted precision of {line.wanted:g} is not reached: of what is called a copy "
                 f"{line.precision:.1%} is right by what is known; --undo takes this back"
             )
+    if action == "link":  # of edited copies that is not asked, unless somebody has decided about each
+        decisions = for_links(opened.items(["id", "sha256"]), decisions, alone=by_hand)
     if decisions.num_rows == 0:
         if as_json:
             echo_json({"catalogue": str(opened.called), "done": 0})
         else:
-            click.echo(f"{opened.called}: no copies, and nothing to do")
+            what = "equal files" if action == "link" else "copies"
+            click.echo(f"{opened.called}: no {what}, and nothing to do")
         return True
     try:
         with progress_bar(action, "files", "left alone") as progress:
@@ -256,7 +272,9 @@ def _apply(
         where = " and ".join(map(str, done.quarantines))
         did = {"move": f"moved to {where}", "link": "made hard links", "forget": "forgotten"}[action]
         size = f", {done.bytes / 2**20:,.1f} MiB" if done.bytes else ""
-        click.echo(f"{opened.called}: {count(done.done, 'copy', 'copies')} {did if done.done else 'done'}{size}")
+        already = f", {done.already:,} one file with the kept one already" if done.already else ""
+        said = f"{count(done.done, 'copy', 'copies')} {did if done.done else 'done'}{size}{already}"
+        click.echo(f"{opened.called}: {said}")
         _print_skipped(done.skipped)
         if done.run is not None:
             click.echo(f"  run {done.run}, version {done.version}; take it back with --undo")
@@ -279,6 +297,8 @@ def _undo(opened: Catalogue, run: str | None, as_json: bool) -> bool:
             f"(run {undone.run}, version {undone.version})"
         )
         _print_skipped(undone.skipped)
+        if undone.skipped.num_rows:
+            click.echo("  --undo goes on with this run once the reason is gone; --undo --run NAME takes another back")
     return not undone.skipped.num_rows
 
 

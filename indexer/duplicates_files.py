@@ -20,6 +20,7 @@ import hashlib
 import io
 import json
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from indexer.copy_tables import COPY, SAME_BYTES
 from indexer.deciding import DECISIONS_SCHEMA
 from indexer.duplicates import Found
 from indexer.files import TEMPORARY_PREFIX, atomic_write, read_json, sha256_of, sweep, write_json
@@ -41,13 +43,14 @@ KEEP, REMOVE, LEAVE = "keep", "remove", "leave"
 DECISIONS: Final = (KEEP, REMOVE, LEAVE)
 _GROUP_COLUMNS: Final = (
     "group", "decision", "id", "kind", "how", "agreement", "sure", "why", "label", "conflict", "split", "uri", "source",
-    "width", "height", "bytes", "format",
+    "width", "height", "bytes", "format", "sha256",
 )  # fmt: skip
 _PAIR_COLUMNS: Final = (
     "a", "b", "copy", "kind", "how", "agreement", "sure", "similarity", "covered_a", "covered_b",
 )  # fmt: skip
 AT_ONCE: Final = 4096
 """Rows that are turned into text together: in Python a row is some ten times as large as in the table."""
+_SHA256: Final = re.compile(r"([0-9a-f]{64})?")
 YES, NO = frozenset(("yes", "y", "true", "1", "copy")), frozenset(("no", "n", "false", "0"))
 
 
@@ -138,33 +141,53 @@ def decisions_of(groups: pa.Table) -> pa.Table:
     keeps = groups.filter(groups.column("keep"))
     gone = groups.filter(pc.invert(groups.column("keep")))
     at = pc.index_in(gone.column("group"), value_set=keeps.column("group").combine_chunks())
-    return pa.table([gone.column("id"), keeps.column("id").take(at), gone.column("kind")], schema=DECISIONS_SCHEMA)
+    stays = keeps.select(["id", "sha256"]).take(at)
+    columns = (gone, "id"), (stays, "id"), (gone, "kind"), (gone, "sha256"), (stays, "sha256")
+    return pa.table([table.column(name) for table, name in columns], schema=DECISIONS_SCHEMA)
 
 
 def read_decisions(path: Path) -> pa.Table:
     """Read ``groups.csv`` with somebody's decisions: ``DECISIONS_SCHEMA``.
 
+    Of several that are kept of a group, each item that goes is one of the first, or of the one with its bytes. Files
+    that were written before there was a column ``sha256`` are read as well.
+
     Raises:
-        InputError: it is no such file, removes nothing or all of a group, or says what is no decision.
+        InputError: it is no such file, removes nothing or all of a group, or says what is no decision or no SHA-256.
     """
     groups: dict[str, list[dict[str, str]]] = defaultdict(list)
-    decided = _read(path, ("group", "decision", "id", "kind"), GROUPS)
+    decided = _read(path, ("group", "decision", "id", "kind"), GROUPS, besides=("sha256",))
     for row in decided:
         decision = row["decision"].strip().lower()
         if decision not in DECISIONS:
             raise InputError(f"{path} says {row['decision']!r} of {row['id']!r}; a decision is {', '.join(DECISIONS)}")
-        groups[row["group"]].append(row | {"decision": decision})
+        sha256 = row["sha256"].strip().lower()
+        if not _SHA256.fullmatch(sha256):
+            raise InputError(
+                f"{path} has {row['sha256']!r} as the SHA-256 of {row['id']!r}; leave that column as it was written"
+            )
+        groups[row["group"]].append(row | {"decision": decision, "sha256": sha256})
     rows = []
     for number, members in groups.items():
-        kept = [row["id"] for row in members if row["decision"] == KEEP]
+        kept = [row for row in members if row["decision"] == KEEP]
         gone = [row for row in members if row["decision"] == REMOVE]
         if gone and not kept:
             raise InputError(f"{path} keeps nothing of group {number}; say {KEEP} of at least one of its items")
-        # What is removed in place of the kept one that the policy chose is a copy all the same.
-        rows += [{"id": row["id"], "kept": kept[0], "kind": row["kind"] or "copy"} for row in gone]
+        rows += [_decision(row, kept) for row in gone]
     if decided and not rows:
         raise InputError(f"{path} removes nothing; say {REMOVE} in its column decision")
     return pa.Table.from_pylist(rows, schema=DECISIONS_SCHEMA)
+
+
+def _decision(row: Mapping[str, str], kept: Sequence[Mapping[str, str]]) -> dict[str, str | None]:
+    equal = [one for one in kept if row["sha256"] and one["sha256"] == row["sha256"]]
+    stays = (equal or kept)[0]
+    kind = SAME_BYTES
+    if not equal:
+        # Told is what it is to the one that the policy chose, and of that one nothing.
+        kind = row["kind"] if row["kind"] and not stays["kind"] else COPY
+    both = {"sha256": row["sha256"] or None, "kept_sha256": stays["sha256"] or None}
+    return {"id": row["id"], "kept": stays["id"], "kind": kind, **both}
 
 
 def read_judged(path: Path) -> dict[tuple[str, str], bool]:
@@ -210,7 +233,8 @@ def _cell(value: Any) -> str:
     return as_cell(value) if isinstance(value, str) else str(value)
 
 
-def _read(path: Path, columns: Sequence[str], like: str) -> list[dict[str, str]]:
+def _read(path: Path, columns: Sequence[str], like: str, *, besides: Sequence[str] = ()) -> list[dict[str, str]]:
+    """The rows of a file; what ``besides`` names and the file has not is empty."""
     take = f"take the {like} that --out writes, and change that"
     try:
         text = path.read_bytes().decode("utf-8-sig")  # and not as text, which would change the line ends in an id
@@ -218,11 +242,11 @@ def _read(path: Path, columns: Sequence[str], like: str) -> list[dict[str, str]]
         first = text.partition("\n")[0]
         rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
         named = list(rows.fieldnames or ())
-        for name in columns:
-            if named.count(name) != 1:
+        for name in (*columns, *besides):
+            if named.count(name) > 1 or (name in columns and name not in named):
                 how_often = f"{named.count(name)} columns" if name in named else "no column"
                 raise InputError(f"{path} has {how_often} {name!r}; {take}")
-        return [{name: as_text(row[name] or "") for name in columns} for row in rows]
+        return [{name: as_text(row.get(name) or "") for name in (*columns, *besides)} for row in rows]
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is no text file in UTF-8; {take}") from error
     except (OSError, csv.Error) as error:

@@ -1,7 +1,8 @@
 """Folders of pictures without a catalogue: one is kept for them in the user's cache, and brought up to date when asked.
 
-It is as good as temporary: what it holds can be made again from the folders. It is kept so that a run that was stopped
-goes on, and so that what was moved can be brought back.
+It is as good as temporary: what it holds can be made again from the folders, all but the journals of what was moved. It
+is kept so that a run that was stopped goes on, and so that this can be brought back; without it, files that were set
+aside are still found in the folders, under the paths they had.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import pyarrow.compute as pc
 
 from indexer.catalogue import Catalogue
 from indexer.ingest import Progress, ingest
+from indexer.journal import stray
 from indexer.opening import open_or_create
 from indexer.place import ABOUT_FILE, Called
 from indexer.report_words import count
@@ -72,7 +74,9 @@ def open_folders(
         raise InputError(f"{folders[0]} and {folders[1]} lie inside each other; name the outer one alone")
     path, called = catalogue_of(folders), Called(tuple(folders), kept=True)
     if not update and not (path / ABOUT_FILE).exists():
-        raise NotFoundError(f"nothing is known of {called}: run lookalike duplicates {called.words} first")
+        besides = stray(folders)
+        besides = f"; but {besides}" if besides else ""
+        raise NotFoundError(f"nothing is known of {called}: run lookalike duplicates {called.words} first{besides}")
     manifests = _manifests(places) if update else []
     if update and not any(manifest.table.num_rows for manifest in manifests):
         raise InputError(f"there is no picture in {' or '.join(map(str, folders))}")

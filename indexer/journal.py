@@ -19,10 +19,11 @@ A line is only an intent: what became of it is read off the files, so that a kil
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +33,7 @@ from indexer.catalogue import Catalogue
 from indexer.files import write_bytes, write_error
 from indexer.moving import make_folder
 from retrieval.errors import DamagedError, NotFoundError
+from retrieval.folders import ASIDE
 
 FORMAT: Final = 2
 READ: Final = (1, 2)
@@ -252,20 +254,47 @@ def record_of(catalogue: Catalogue, run: str) -> Record:
 
 
 def listed(catalogue: Catalogue) -> str:
-    """Name the runs that there are, newest first, as a clause.
+    """Name the runs that there are, newest first, and where files of others stand, as a clause.
 
     Raises:
         DamagedError: a journal is not what was written.
     """
     known = runs(catalogue)
+    called = catalogue.called
+    besides = stray(called.paths, {run.run for run in known}) if called.kept else ""
+    besides = f", but {besides}" if besides else ""
     if not known:
-        return "there are no runs"
+        return f"there are no runs{besides}"
     named = [
         f"{run.run} ({run.action}, {datetime.fromisoformat(run.time):%Y-%m-%d %H:%M} UTC, {run.state})"
         for run in known[:LISTED]
     ]
     more = f", and {len(known) - LISTED:,} older" if len(known) > LISTED else ""
-    return f"there {'is' if len(known) == 1 else 'are'} {', '.join(named)}{more}"
+    return f"there {'is' if len(known) == 1 else 'are'} {', '.join(named)}{more}{besides}"
+
+
+def stray(folders: Iterable[Path], known: Collection[str] = ()) -> str:
+    """Tell of files that were set aside inside folders by runs that nothing is known of, as a clause; "" of none.
+
+    The journals of what is kept for folders are in a cache, and kept by the names of the folders.
+
+    Args:
+        folders: of pictures.
+        known: runs of which there is a journal.
+    """
+    places: list[Path] = []
+    for folder in folders:
+        with contextlib.suppress(OSError):  # there is none, or it may not be looked into
+            inside = sorted((folder / ASIDE).iterdir())
+            places += [place for place in inside if _NAME.fullmatch(place.name) and place.name not in known]
+    places = [place for place in places if any(files for _, _, files in os.walk(place))]
+    if not places:
+        return ""
+    return (
+        f"copies stand in {' and '.join(map(str, places))}, set aside by a run that is not known any more, or was of "
+        "these folders by another name or with another folder; undo it with those that were named then, or move "
+        "them back by hand: they lie there under the paths they had"
+    )
 
 
 def runs(catalogue: Catalogue) -> list[Run]:

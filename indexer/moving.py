@@ -101,17 +101,25 @@ def make_folder(folder: Path) -> list[Path]:
         Those that were made, the lowest first.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be made; none of them is left.
     """
     missing = []
     while state_of(folder) is None:
         missing.append(folder)
         folder = folder.parent
-    for one in reversed(missing):
-        one.mkdir()
-        with contextlib.suppress(PermissionError):  # a folder that may be written but not read
-            sync_folder(one.parent)
-    return missing
+    made: list[Path] = []
+    try:
+        for one in reversed(missing):
+            one.mkdir()
+            made.insert(0, one)
+            with contextlib.suppress(PermissionError):  # a folder that may be written but not read
+                sync_folder(one.parent)
+    except OSError:
+        for one in made:
+            with contextlib.suppress(OSError):  # somebody has put something into it
+                one.rmdir()
+        raise
+    return made
 
 
 def tidy(folder: Path, made: Collection[Path]) -> None:

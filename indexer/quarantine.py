@@ -54,12 +54,13 @@ Progress = Callable[[int, int, int], object]
 
 @dataclass(frozen=True)
 class Applied:
-    """What a run did; every decision is counted in exactly one of ``done`` and ``skipped``.
+    """What a run did; every decision is counted in exactly one of ``done``, ``already`` and ``skipped``.
 
     Attributes:
         run: names it; None when nothing was done, so that there is nothing to undo.
         action: "move", "link" or "forget".
         done: items that were moved, linked or forgotten.
+        already: items that were to be linked, and whose file was one with the kept one's before.
         skipped: the others; schema ``SKIPPED_SCHEMA``.
         bytes: of the files that were moved, or are stored no more because they are links.
         journal: what ``undo`` reads; None when nothing was done.
@@ -70,6 +71,7 @@ class Applied:
     run: str | None
     action: str
     done: int
+    already: int
     skipped: pa.Table
     bytes: int
     journal: Path | None
@@ -128,7 +130,8 @@ def apply_decisions(
             progress(len(run.skipped), decisions.num_rows, len(run.skipped))
             for one in planned.candidates:
                 run.carry_out(one)
-                progress(len(run.done) + len(run.skipped), decisions.num_rows, len(run.skipped))
+                seen = len(run.done) + len(run.already) + len(run.skipped)
+                progress(seen, decisions.num_rows, len(run.skipped))
             return run.finish()
 
 
@@ -147,6 +150,7 @@ class _Run:
         self._number = 0
         self._folders: set[Path] = set()
         self.done: list[str] = []
+        self.already: list[str] = []
         self.skipped = dict(planned.skipped)
         self._bytes = 0
 
@@ -163,12 +167,13 @@ class _Run:
                     self._kept.check(kept)
                 if one.path is None:
                     self._intend(one, {}, sync=False)
+                    touched = True
                 else:
-                    self._touch(one)
+                    touched = self._touch(one)
         except Hindrance as error:
             self.skipped |= dict.fromkeys(one.kept, str(error))
         else:
-            self.done += one.kept
+            (self.done if touched else self.already).extend(one.kept)
 
     def finish(self) -> Applied:
         """Take the items out of the catalogue and end the run."""
@@ -194,6 +199,7 @@ class _Run:
             run=run,
             action=self._action,
             done=len(self.done),
+            already=len(self.already),
             skipped=pa.table([list(self.skipped), list(self.skipped.values())], schema=SKIPPED_SCHEMA),
             bytes=self._bytes,
             journal=journal,
@@ -201,7 +207,8 @@ class _Run:
             version=self._catalogue.version,
         )
 
-    def _touch(self, one: Candidate) -> None:
+    def _touch(self, one: Candidate) -> bool:
+        """Move or link a file; says whether that was still to be done."""
         path = plain_file(one.source, one.uri)
         digest, state = digest_file(path)
         if digest != one.sha256:
@@ -212,12 +219,13 @@ class _Run:
             "mode": stat.S_IMODE(state.st_mode),
             "mtime_ns": state.st_mtime_ns,
         }
-        if self._action == LINK:
-            self._link(one, path, state, about)
-        else:
+        if self._action != LINK:
             self._move(one, path, state, about)
+        elif not self._link(one, path, state, about):
+            return False
         self._folders.add(path.parent)
         self._bytes += state.st_size
+        return True
 
     def _move(self, one: Candidate, path: Path, state: os.stat_result, about: dict[str, Any]) -> None:
         self._begin()
@@ -244,12 +252,12 @@ class _Run:
             )
         self._used.add(self._aside[one.source])
 
-    def _link(self, one: Candidate, path: Path, state: os.stat_result, about: dict[str, Any]) -> None:
+    def _link(self, one: Candidate, path: Path, state: os.stat_result, about: dict[str, Any]) -> bool:
         kept, kept_state = self._kept.check(next(iter(one.kept.values())))
         assert kept is not None
         assert kept_state is not None
         if same_file(state, kept_state):
-            raise Hindrance("it is one file with the kept one already")
+            return False
         if state.st_dev != kept_state.st_dev:
             raise Hindrance("it is on another file system than the kept one")
         if state.st_nlink > 1:
@@ -260,6 +268,7 @@ class _Run:
         temporary = path.with_name(temporary_name(self._name, self._number))
         with self._intended(one, about):
             become_link(path, kept, temporary=temporary, state=state, kept_state=kept_state)
+        return True
 
     @contextlib.contextmanager
     def _intended(self, one: Candidate, about: Mapping[str, Any]) -> Iterator[None]:

@@ -91,7 +91,7 @@ def undo(
 
     Args:
         catalogue: open at its newest version.
-        run: names it; None: the latest that was not undone, or, when all were, the latest of which something is left.
+        run: names it; None: the latest that was not undone, or not wholly.
         progress: see ``Progress``.
 
     Returns:
@@ -141,11 +141,9 @@ def undo(
 
 
 def _latest(catalogue: Catalogue) -> Record:
-    known = records(catalogue)
-    for states in (("applied", "interrupted"), ("partly undone",)):
-        for record in known:
-            if record.state in states:
-                return record
+    for record in records(catalogue):
+        if record.state in ("applied", "interrupted", "partly undone"):
+            return record
     raise NotFoundError(f"{catalogue.called} has no run of duplicates to undo: {listed(catalogue)}")
 
 

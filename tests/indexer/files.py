@@ -74,8 +74,9 @@ def items_of(catalogue: Catalogue) -> list[dict]:
 
 
 def decided(kept: Mapping[str, str], kind: str = "same bytes") -> pa.Table:
-    """Decisions: id to go → id that is kept."""
-    return pa.table([list(kept), list(kept.values()), [kind] * len(kept)], schema=DECISIONS_SCHEMA)
+    """Decisions: id to go → id that is kept; of which bytes they were is not known."""
+    needed = pa.schema([field for field in DECISIONS_SCHEMA if not field.nullable])
+    return pa.table([list(kept), list(kept.values()), [kind] * len(kept)], schema=needed)
 
 
 def reasons(done: Applied | Undone) -> dict[str, str]:

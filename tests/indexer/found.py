@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,6 +124,7 @@ def member(group: int, id: str, kind: str | None, **more: Any) -> dict[str, Any]
         "height": HEIGHT,
         "bytes": 240_400,
         "format": "PNG",
+        "sha256": hashlib.sha256(id.encode()).hexdigest(),
     }
     return {**row, **more}
 

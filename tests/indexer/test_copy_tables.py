@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -29,6 +30,8 @@ def test_pictures_of_the_same_pixels_are_one_group_though_nothing_is_seen_on_the
         save(pictures / f"1/{name}.png", plain, compress_level=level)
     found = found_in(pictures, tmp_path / "catalogue")
     assert groups_of(found) == [["1/c.png", "1/a.png", "1/b.png", "1/d.png"]]
+    for row in found.groups.to_pylist():
+        assert row["sha256"] == hashlib.sha256((pictures / row["id"]).read_bytes()).hexdigest()
     assert set(kinds_of(found).values()) == {SAME_PIXELS}
     assert {row["kind"] for row in found.groups.to_pylist()} == {None, SAME_PIXELS}
     assert {row["how"] for row in found.groups.to_pylist()} == {"", "other file, same picture"}

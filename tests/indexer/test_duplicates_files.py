@@ -52,7 +52,9 @@ def found() -> Found:
     rows = []
     for number, (one, other) in enumerate(zip(IDS[::2], IDS[1::2], strict=True), 1):
         rows += [member(number, one, None, how=""), member(number, other, "copy", how="cut, mirrored")]
-    rows += [member(8, "c", None, how=""), member(8, "d", "same bytes"), member(8, "e", "same pixels")]
+    of_both = {"sha256": "0c" * 32}
+    rows += [member(8, "c", None, how="", **of_both), member(8, "d", "same bytes", **of_both)]
+    rows += [member(8, "e", "same pixels")]
     pairs = [pair(one, other) for one, other in itertools.pairwise(IDS)]
     return Found(
         pairs=pa.Table.from_pylist(pairs, PAIRS_SCHEMA),
@@ -132,7 +134,41 @@ def test_decisions_may_be_changed(out: Path) -> None:
     for row in rows[:-3]:
         row["decision"] = "leave"
     decided = read_decisions(rewrite(out / "groups.csv", rows))
-    assert decided.to_pylist() == [{"id": "c", "kept": "d", "kind": "copy"}]
+    of_both = {"sha256": "0c" * 32, "kept_sha256": "0c" * 32}
+    assert decided.to_pylist() == [{"id": "c", "kept": "d", "kind": "same bytes"} | of_both]
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({"c": "remove", "d": "keep", "e": "remove"}, {"c": ("d", "same bytes"), "e": ("d", "copy")}),
+        ({"c": "remove", "d": "remove", "e": "keep"}, {"c": ("e", "copy"), "d": ("e", "copy")}),
+        ({"c": "remove", "d": "keep", "e": "keep"}, {"c": ("d", "same bytes")}),
+        ({"e": "keep", "d": "keep", "c": "remove"}, {"c": ("d", "same bytes")}),
+    ],
+)
+def test_what_goes_is_told_of_the_one_that_stays_and_not_of_the_one_that_the_policy_chose(
+    out: Path, said: dict[str, str], expected: dict[str, tuple[str, str]]
+) -> None:
+    rows = {row["id"]: row for row in table(out / "groups.csv") if row["group"] == "8"}
+    decided = read_decisions(rewrite(out / "groups.csv", [rows[id] | {"decision": word} for id, word in said.items()]))
+    assert {row["id"]: (row["kept"], row["kind"]) for row in decided.to_pylist()} == expected
+
+
+def test_a_file_that_was_written_before_it_had_the_bytes_is_read(found: Found, out: Path) -> None:
+    old = [{name: cell for name, cell in row.items() if name != "sha256"} for row in table(out / "groups.csv")]
+    decided = read_decisions(rewrite(out / "groups.csv", old))
+    assert decided.drop_columns(["sha256", "kept_sha256"]).equals(
+        decisions_of(found.groups).drop_columns(["sha256", "kept_sha256"])
+    )
+    assert decided.column("sha256").null_count == decided.column("kept_sha256").null_count == decided.num_rows
+
+
+def test_bytes_that_somebody_has_written_over_are_refused(out: Path) -> None:
+    rows = table(out / "groups.csv")
+    rows[-1]["sha256"] = "1.2E+63"
+    with pytest.raises(InputError, match=r"has '1\.2E\+63' as the SHA-256 of 'e'; leave that column as it was written"):
+        read_decisions(rewrite(out / "groups.csv", rows))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -276,4 +277,14 @@ def test_one_of_two_folders_is_empty(photos: Path, tmp_path: Path, opened: Open)
 
 def test_nothing_is_known_of_a_folder_that_was_never_looked_through(photos: Path, opened: Open) -> None:
     with pytest.raises(NotFoundError, match=r"run lookalike duplicates .* first"), opened(photos, update=False):
+        pass
+
+
+def test_without_the_cache_it_is_told_where_files_were_set_aside(photos: Path, tmp_path: Path, opened: Open) -> None:
+    with opened(photos) as catalogue:
+        done = apply_decisions(catalogue, decisions_of(find(catalogue).groups), action="move")
+    (quarantine,) = done.quarantines
+    shutil.rmtree(tmp_path / "cache")
+    told = rf"nothing is known of .*photos: run .* first; but copies stand in {re.escape(str(quarantine))}, set aside"
+    with pytest.raises(NotFoundError, match=told), opened(photos, update=False):
         pass

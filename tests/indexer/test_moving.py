@@ -37,6 +37,22 @@ def test_across_file_systems_files_are_copied_whole(
     assert tree(photos) == before
 
 
+@pytest.mark.parametrize("after", range(3))
+def test_a_folder_that_cannot_be_made_leaves_none_above_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    def full(path: Path, left: list[int] = [after]) -> None:  # noqa: B006
+        if left[0] == 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        left[0] -= 1
+        os.mkdir(path)
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    with pytest.raises(OSError, match="No space"):
+        moving.make_folder(tmp_path / "a" / "b" / "c")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_real_second_file_system(small: Catalogue, photos: Path) -> None:
     shm = Path("/dev/shm")
     if not os.access(shm, os.W_OK) or shm.stat().st_dev == photos.stat().st_dev:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from indexer.catalogue import Catalogue
-from indexer.deciding import ACTIONS
+from indexer.deciding import ACTIONS, for_links
 from indexer.ingest import ingest
 from indexer.journal import runs
 from indexer.quarantine import apply_decisions
@@ -242,7 +243,7 @@ def test_two_items_of_one_file_go_and_come_back_together(tmp_path: Path) -> None
             assert tree(root) == before
             assert items_of(made) == items
         shared = apply_decisions(made, decided({"b1": "b2"}), action="link")
-        assert reasons(shared) == {"b1": "it is one file with the kept one already"}
+        assert (shared.done, shared.already, shared.skipped.num_rows, shared.journal) == (0, 1, 0, None)
         (root / "c.jpg").unlink()
         assert apply_decisions(made, decided({"b1": "a", "b2": "c"}), action="move").done == 0
         assert (root / "b.jpg").exists()
@@ -276,10 +277,73 @@ def test_rows_of_parquet_files_can_only_be_forgotten(tmp_path: Path) -> None:
 def test_only_the_same_bytes_are_linked(small: Catalogue, photos: Path) -> None:
     why = "only a file with the same bytes as the kept one can become a link of it"
     assert reasons(apply_decisions(small, decided({"e.jpg": "f.jpg"}), action="link")) == {"e.jpg": why}
-    assert reasons(apply_decisions(small, decided({"b.jpg": "a.jpg"}, "copy"), action="link")) == {"b.jpg": why}
     os.link(photos / "b.jpg", photos / "other name")
     saved = apply_decisions(small, decided({"b.jpg": "a.jpg"}), action="link")
     assert reasons(saved) == {"b.jpg": "it has other hard links, so that nothing would be saved"}
+
+
+def test_equal_files_are_linked_whatever_the_decision_calls_them_and_once_they_are_that_is_done(
+    small: Catalogue, photos: Path
+) -> None:
+    done = apply_decisions(small, decided({"b.jpg": "a.jpg"}, "copy"), action="link")
+    assert (done.done, done.already) == (1, 0)
+    assert (photos / "a.jpg").stat().st_ino == (photos / "b.jpg").stat().st_ino
+    seen: list[tuple[int, int, int]] = []
+    again = apply_decisions(small, decided(GO), action="link", progress=lambda *counts: seen.append(counts))
+    assert (again.done, again.already, again.skipped.num_rows, again.bytes) == (1, 1, 0, 1)
+    assert seen[-1] == (2, 2, 0)
+    assert [run.done for run in runs(small)] == [1, 1]
+    more = apply_decisions(small, decided(GO), action="link")
+    assert (more.done, more.already, more.run) == (0, 2, None)
+
+
+def test_files_that_are_equal_to_each_other_are_linked_though_the_kept_one_is_another(tmp_path: Path) -> None:
+    files = {"k": b"K", "k2": b"K", "x1": b"X", "x2": b"X", "x3": b"X", "y": b"Y"}
+    root = write(tmp_path / "photos", files)
+    with catalogue_of(tmp_path / "catalogue", root) as made:
+        decisions = decided({"x1": "k", "y": "k", "x2": "k", "k2": "k", "x3": "k", "gone": "k"}, "copy")
+        asked = for_links(made.items(), decisions, alone=False)
+        assert dict(zip(asked.column("id").to_pylist(), asked.column("kept").to_pylist(), strict=True)) == {
+            **{"x2": "x1", "x3": "x1", "k2": "k"},
+            "gone": "k",
+        }
+        assert "y" in for_links(made.items(), decisions, alone=True).column("id").to_pylist()
+        done = apply_decisions(made, asked, action="link")
+        assert (done.done, reasons(done).keys()) == (3, {"gone"})
+        of = {name: (root / name).stat().st_ino for name in files}
+        assert of["x1"] == of["x2"] == of["x3"] and of["k"] == of["k2"] and len(set(of.values())) == 3
+        undo(made)
+        assert {name: data for name, (data, _, _) in tree(root).items()} == files
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_what_has_come_under_the_name_of_one_that_was_decided_about_is_left(
+    small: Catalogue, photos: Path, action: str
+) -> None:
+    digests = {row["id"]: row["sha256"].hex() for row in items_of(small)}
+    pairs = {"b.jpg": "a.jpg", "e.jpg": "f.jpg", "below/c d.jpg": "a.jpg"}
+    decisions = decided(pairs, "copy")
+    for name, of in (("sha256", pairs.keys()), ("kept_sha256", pairs.values())):
+        decisions = decisions.append_column(name, pa.array([digests[id] for id in of]))
+    for name in ("e.jpg", "f.jpg", "b.jpg"):
+        (photos / name).chmod(0o600)
+        (photos / name).write_bytes(b"Z")
+    with small.writing():
+        rows = small.items().to_pylist()
+        changed = [row | {"sha256": hashlib.sha256(b"Z").digest()} for row in rows if row["id"] in ("f.jpg", "b.jpg")]
+        small.commit(pa.Table.from_pylist(changed, schema=small.items().schema), replacing=True)
+    before = tree(photos)
+    done = apply_decisions(small, decisions, action=action)
+    assert (done.done, reasons(done)) == (
+        1,
+        {
+            "b.jpg": "it was of other bytes when that was decided",
+            "e.jpg": "the one that is kept, 'f.jpg', was of other bytes when that was decided",
+        },
+    )
+    assert before.items() - tree(photos).items() <= {("below/c d.jpg", before["below/c d.jpg"])}
+    old = apply_decisions(small, decided({"b.jpg": "a.jpg"}), action=action)
+    assert old.done == 0 and "same bytes as the" in reasons(old)["b.jpg"]
 
 
 def test_it_is_done_under_the_lock(small: Catalogue) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,21 +104,44 @@ def test_no_file_is_moved_through_a_symlink_out_of_its_folder(two: Catalogue, ph
 
 
 def test_one_that_cannot_be_made_leaves_none_behind(two: Catalogue, photos: Path, more: Path) -> None:
-    (photos / ASIDE).mkdir()
-    before = tree(photos), tree(more)
+    before = tree(photos), tree(more), folders(photos)
     with pytest.MonkeyPatch.context() as patched:
         real = Path.mkdir
 
         def full(path: Path, *given: object, **asked: object) -> None:
-            if path.is_relative_to(photos / ASIDE):
+            if path.parent == photos / ASIDE:  # the run's, and that above it is made
                 raise PermissionError(13, "Permission denied", str(path))
             real(path, *given, **asked)  # type: ignore[arg-type]
 
         patched.setattr(Path, "mkdir", full)
         with pytest.raises(CatalogueError, match=r"cannot write .*\.lookalike-quarantine"):
             apply_decisions(two, decided(BOTH), action="move")
-    assert (tree(photos), tree(more)) == before
+    assert (tree(photos), tree(more), folders(photos)) == before
     assert folders(more) == [] and runs(two) == []
+
+
+def test_files_of_a_run_whose_journal_is_lost_are_told_where_they_stand(
+    two: Catalogue, photos: Path, more: Path
+) -> None:
+    two.called = Called((photos, more), kept=True)
+    done = apply_decisions(two, decided({"b.jpg": "a.jpg"}), action="move")
+    with pytest.raises(NotFoundError, match=r"has no run '0001' .*applied\)$"):  # and no word of where it is
+        undo(two, run="0001")
+    assert done.journal is not None
+    done.journal.rename(done.journal.with_suffix(".lost"))
+    (more / ASIDE / "0007-20200101T000000Z").mkdir(parents=True)  # nothing is in it
+    where = re.escape(str(photos / ASIDE / str(done.run)))
+    told = rf"there are no runs, but copies stand in {where}, set aside by a run that is not known any more.* by hand"
+    with pytest.raises(NotFoundError, match="has no run of duplicates to undo: " + told):
+        undo(two)
+    with pytest.raises(NotFoundError, match="has no run '0001' of duplicates; " + told):
+        undo(two, run="0001")
+    (aside,) = (photos / ASIDE / str(done.run)).iterdir()
+    assert set(tree(aside)) == {"b.jpg"}  # under the path that it had
+    done.journal.with_suffix(".lost").rename(done.journal)
+    assert undo(two).files == 1
+    with pytest.raises(NotFoundError, match=r"undone\)$"):
+        undo(two)
 
 
 def test_a_journal_of_one_quarantine_for_all_is_still_undone(small: Catalogue, photos: Path) -> None:

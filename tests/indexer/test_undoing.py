@@ -92,6 +92,20 @@ def test_what_came_into_the_place_of_a_file_is_not_overwritten(small: Catalogue,
     assert runs(small)[0].state == "undone"
 
 
+def test_an_undo_that_could_not_bring_all_back_goes_on_with_its_run_and_not_with_an_older_one(
+    small: Catalogue, photos: Path
+) -> None:
+    before = tree(photos)
+    one = apply_decisions(small, decided({"b.jpg": "a.jpg"}), action="move")
+    two = apply_decisions(small, decided({"below/c d.jpg": "a.jpg"}), action="move")
+    (photos / "below/c d.jpg").write_bytes(b"mine")
+    assert (undo(small).run, undo(small).run) == (two.run, two.run)
+    assert [run.state for run in runs(small)] == ["partly undone", "applied"]
+    (photos / "below/c d.jpg").unlink()
+    assert (undo(small).run, undo(small).run) == (two.run, one.run)
+    assert tree(photos) == before
+
+
 def test_what_stands_in_the_place_of_a_link_is_not_overwritten(small: Catalogue, photos: Path) -> None:
     apply_decisions(small, decided(GO), action="link")
     (photos / "b.jpg").unlink()

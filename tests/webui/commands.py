@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 TINY = "test_efficientnet"
+ON_CPU = ("--device", "cpu", "--runtime", "torch")
 Run = Callable[..., tuple[int, str, str]]
 
 

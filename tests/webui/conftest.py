@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ from flask import Flask
 from flask.testing import FlaskClient
 from PIL import Image
 
+from indexer import folder_catalogue
 from indexer.catalogue import Catalogue
 from indexer.ingest import ingest
+from indexer.opening import open_or_create
 from retrieval.manifest import read_manifest
 from tests.embedders import ColourEmbedder
 from tests.webui.commands import TINY, Run
@@ -91,3 +94,16 @@ def shop(tmp_path: Path, picture_folder: Path, weights: Path, run: Run) -> Path:
     code, _, _ = run("index", picture_folder, "--catalogue", place, "--backbone", TINY, "--weights", weights)
     assert code == 0
     return place
+
+
+@pytest.fixture
+def kept_for_folders(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache of its own, and the tiny network in place of the bundled one."""
+
+    def opened(path: Path, **given: Any) -> Any:
+        if not (path / "catalogue.json").exists():
+            given |= {"backbone": TINY, "weights": weights}
+        return open_or_create(path, **given)
+
+    monkeypatch.setenv("LOOKALIKE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(folder_catalogue, "open_or_create", opened)

@@ -12,14 +12,11 @@ from typing import Any
 
 import pytest
 
-from indexer import folder_catalogue, planting, quarantine
+from indexer import planting, quarantine
 from indexer.folder_catalogue import catalogue_of
-from indexer.opening import open_or_create
 from retrieval.threshold import Threshold, choose_threshold
 from tests.indexer.copies import EDITS, draw, jpeg, photo, save
-from tests.webui.commands import TINY, Run, as_json
-
-ON_CPU = ("--device", "cpu", "--runtime", "torch")
+from tests.webui.commands import ON_CPU, TINY, Run, as_json
 
 
 @pytest.fixture(autouse=True)
@@ -45,19 +42,6 @@ def shelf(tmp_path: Path, photos: Path, weights: Path, run: Run) -> Path:
     made = run(*("index", photos / "list.csv", "--catalogue", place, "--backbone", TINY, "--weights", weights, *ON_CPU))
     assert made[0] == 0, made[2]
     return place
-
-
-@pytest.fixture
-def kept_for_folders(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cache of its own, and the tiny network in place of the bundled one."""
-
-    def opened(path: Path, **given: Any) -> Any:
-        if not (path / "catalogue.json").exists():
-            given |= {"backbone": TINY, "weights": weights}
-        return open_or_create(path, **given)
-
-    monkeypatch.setenv("LOOKALIKE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(folder_catalogue, "open_or_create", opened)
 
 
 def groups(found: dict[str, Any]) -> set[frozenset[str]]:
@@ -322,9 +306,10 @@ def test_copies_are_rejected_or_flagged_while_indexing(shelf: Path, tmp_path: Pa
 
 def test_a_folder_has_nothing_to_forget(photos: Path, kept_for_folders: None, run: Run) -> None:
     (photos / "list.csv").unlink()
-    code, said, told = run("duplicates", photos, "--apply", "forget", *ON_CPU)
+    code, said, told = run("duplicates", photos, "--apply", "forget", "--out", photos / "out", *ON_CPU)
     assert code == 2 and not said
     assert "has nothing that could be forgotten" in told
+    assert not catalogue_of([photos]).exists() and not (photos / "out").exists()  # and it is said at once
 
 
 def test_an_interrupted_run_says_how_it_is_taken_back(
@@ -366,6 +351,7 @@ def test_what_is_done_about_folders_and_taken_back(
     assert code == 4, told
     assert said.startswith("photos and more: 3 files and 3 items brought back")
     assert "1 item left alone:" in said and "another file is in its place now" in said and cache not in said + told
+    assert "--undo goes on with this run once the reason is gone" in said
     again.unlink()
     assert as_json(run(*typed, *ON_CPU, "--undo", "--json"))["catalogue"] == "photos and more"
     assert sorted(path.relative_to(tmp_path) for name in typed[1:] for path in (tmp_path / name).rglob("*")) == before
