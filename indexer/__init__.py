@@ -28,7 +28,8 @@ Import from the room, not from here:
 - ``indexer.duplicates``: the copies in a catalogue, by ``indexer.examining``: pictures looked at
   (``indexer.candidates``, ``indexer.layouts``, ``indexer.fingerprints``) and compared (``indexer.comparing``,
   ``indexer.known_pairs``), a line drawn
-  (``indexer.planting``), groups made (``indexer.copy_groups``, ``indexer.copy_tables``), which to keep
+  (``indexer.planting``), groups made (``indexer.copy_groups``, ``indexer.copy_tables``,
+  ``indexer.collages``), which to keep
   (``indexer.keep_best``, ``indexer.keep_facts``);
   ``indexer.duplicates_page``, ``indexer.duplicates_files`` (``indexer.spreadsheets``): as a page, on disk;
   ``indexer.duplicates_words``: what is said of them as a whole

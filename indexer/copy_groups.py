@@ -12,6 +12,7 @@ from typing import Final, Self
 import numpy as np
 import pyarrow as pa
 
+from indexer.collages import in_parts
 from indexer.comparing import DETAILS, KEPT
 from indexer.copy_tables import COPY, LOOKALIKE, SAME, SAME_PIXELS, UNLAID, Gathered, Node, Pairs, unordered
 from indexer.fingerprints import Fingerprints
@@ -64,13 +65,14 @@ def gather(
     for _ in range(ROUNDS):
         compared = _Compared.of(nodes, known, threshold=threshold, judged=judged)
         copies = compared.copies(evidence)
-        nodes, candidates = _ordered(items, nodes, copies, fingerprints, policy)
+        grouped = copies.take(~in_parts(copies, [(node.facts["width"], node.facts["height"]) for node in nodes]))
+        nodes, candidates = _ordered(items, nodes, grouped, fingerprints, policy)
         rank = np.empty(len(nodes), np.int64)
         rank[best_first([of_node[0] for of_node in candidates], policy)] = np.arange(len(nodes))
         # What comes of these may say that another one is the best.
-        if not ask(_with_best(nodes, copies, rank)):
+        if not ask(_with_best(nodes, grouped, rank)):
             break
-    best = group_by_best(copies.places, rank, copies.agreement)
+    best = group_by_best(grouped.places, rank, grouped.agreement)
     lookalikes = compared.lookalikes(copies, _near(nodes, fingerprints, lookalike), best)
     members: dict[int, list[Candidate]] = defaultdict(list)
     for at, of_node in enumerate(candidates):
@@ -230,7 +232,7 @@ def _ordered(
         ((one, other, over) for one, other, _, over, _ in copies),
         lambda at: fingerprints.grain(nodes[at].sha256),
     )
-    rows, uris = items.column("row"), items.column("uri")
+    rows, uris, ids = (items.column(name) for name in ("row", "uri", "id"))
     roots: dict[str, Root] = {}
     ordered, found = [], []
     for at, node in enumerate(nodes):
@@ -243,6 +245,7 @@ def _ordered(
                 stands,
                 row=rows[place].as_py(),
                 uri=uris[place].as_py(),
+                id=ids[place].as_py(),
                 grey=grey,
                 modified=_modified(items, place, roots) if choice else None,
             )

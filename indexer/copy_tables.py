@@ -128,6 +128,10 @@ class Pairs:
         """The same pairs, so sure: (m,) float64."""
         return replace(self, sure=sure)
 
+    def take(self, chosen: np.ndarray) -> Pairs:
+        """Some of them: (m,) bool."""
+        return Pairs(self.places[chosen], self.kind[chosen], self.row[chosen], self.sure[chosen], self.known)
+
     def __add__(self, more: Pairs) -> Pairs:
         names = ("places", "kind", "row", "sure")
         places, kind, row, sure = (np.concatenate([getattr(self, name), getattr(more, name)]) for name in names)

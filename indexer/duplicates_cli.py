@@ -57,7 +57,8 @@ PRINTED: Final = 20
     metavar="RULE,...",
     help="Which copy to keep, by the first rule that tells: unframed, coloured, resolution (pixels that were not "
     "interpolated), unscaled, whole, format, once (no coarser JPEG saved anew), sharpness, bytes, metadata, oldest, "
-    "path:PATTERN  [default: all but path, in this order]",
+    "path:PATTERN (of paths or ids, such as path:originals/*); what you name takes the place of all of them  "
+    "[default: all but path, in this order]",
 )
 @click.option(
     "--judged", type=click.Path(path_type=Path), metavar="FILE", help="pairs.csv with yes or no in its column copy."
@@ -343,10 +344,10 @@ def _print(found: Found) -> None:
         f"version {found.version}\n"
         f"{count(len(numbers), 'group')} of one photograph{which}; "
         f"{count(sum(copies.values()), 'copy', 'copies')} {COULD_GO}{': ' if copies else ''}{sorts(copies)}; "
-        f"{count(lookalikes, 'pair')} of lookalikes (other photographs, not copies)"
+        f"{count(lookalikes, 'pair')} of lookalikes (other photographs, or changed too much to tell)"
     )
-    if found.between is not None and (besides := apart(found.groups, found.pairs)):
-        click.echo(apart_told(besides))
+    if besides := apart(found.groups, found.pairs):
+        click.echo(f"{apart_told(besides)}; pairs.csv of --out has them")
     click.echo(threshold_told(found.threshold))
     if found.unreadable.num_rows:
         click.echo(

@@ -132,7 +132,7 @@ def _parts(found: Found, album: Album) -> list[Part]:
         if len(some) or (place == "across" and found.between) or (place == "copies" and not groups.num_rows):
             drawn = some.slice(0, left)
             left -= len(drawn)
-            besides = apart(groups, found.pairs) if place == "across" else 0
+            besides = apart(groups, found.pairs) if place == ("across" if found.between else "copies") else 0
             draw = partial(_drawn, groups, drawn, len(some), said, album, besides)
             parts.append((place, f"{heading}: {count(len(some), 'group')}", draw))
     return parts
@@ -154,7 +154,7 @@ def _head(name: str, found: Found, lookalikes: int) -> str:
     figures = [
         ("groups of one photograph", pc.count_distinct(found.groups.column("group")).as_py(), flag),
         (f"copies {COULD_GO}", sum(copies.values()), f"<span>{sorts(copies)}</span>" if copies else ""),
-        ("pairs of lookalikes", lookalikes, "<span>other photographs, not copies</span>"),
+        ("pairs of lookalikes", lookalikes, "<span>other photographs, or changed too much to tell</span>"),
         ("unreadable", found.unreadable.num_rows, unseen),
     ]
     cells = "".join(
@@ -296,9 +296,9 @@ def _lookalikes(catalogue: Catalogue, pairs: pa.Table, album: Album) -> str:
     more = pairs.num_rows - len(rows)
     rest = f'<p class="note">{count(more, "more pair")} not drawn; {_REST}.</p>' if more else ""
     return (
-        "<p>These are <strong>not copies</strong>: each is another photograph of the same thing, or of one that looks "
-        "just like it. Most similar first, by the cosine of their embeddings; not to be removed as copies of each "
-        f'other.</p><ol class="pairs">{drawn}</ol>{rest}'
+        "<p>These are <strong>not called copies</strong>: each is another photograph of the same thing or of one that "
+        "looks just like it, or one that was changed too much to be sure. Most similar first, by the cosine of their "
+        f'embeddings; look before anything is removed.</p><ol class="pairs">{drawn}</ol>{rest}'
     )
 
 
@@ -321,7 +321,7 @@ def _lookalike(row: _Row, labels: dict[str, str | None], album: Album) -> str:
     )
     similarity = "–" if row["similarity"] is None else f"{row['similarity']:.3f}"
     return (
-        f'<div class="pair"><p class="facts"><span>another photograph, not a copy</span><span>{similarity}</span></p>'
+        f'<div class="pair"><p class="facts"><span>not called a copy</span><span>{similarity}</span></p>'
         f'<p class="crumbs">{matched}</p><div class="sides">{sides}</div></div>'
     )
 

@@ -34,6 +34,7 @@ class Candidate:
         scaled: whether it seems to be a copy made larger or stretched.
         hidden: share of a copy that it does not show, in [0, 1].
         resaved: whether it was a JPEG of less quality before.
+        id: of the item, where that is another name than the uri.
     """
 
     row: int
@@ -51,6 +52,7 @@ class Candidate:
     scaled: bool = False
     hidden: float = 0.0
     resaved: bool = False
+    id: str = ""
 
 
 Rule = tuple[Callable[[Candidate], Any], Callable[[Candidate], str]]
@@ -80,7 +82,7 @@ RULES: Final[Mapping[str, Rule]] = {
         lambda one: "the oldest file",
     ),
 }
-"""Name → rule. Beside these, ``path:PATTERN`` prefers files whose path fits a pattern such as ``originals/*``."""
+"""Name → rule. Beside these, ``path:PATTERN`` prefers files whose path or id fits a pattern such as ``originals/*``."""
 
 DEFAULT_POLICY: Final = tuple(RULES)
 
@@ -122,5 +124,9 @@ def why_kept(kept: Candidate, others: Sequence[Candidate], policy: Sequence[str]
 def _rule(name: str) -> Rule:
     if name.startswith(_PATH):
         pattern = name[len(_PATH) :]
-        return (lambda one: not fnmatch.fnmatchcase(one.uri, pattern)), (lambda one: f"its path fits {pattern}")
+        # Of two folders an id begins with the name of the folder, and is what is printed.
+        return (
+            lambda one: not any(fnmatch.fnmatchcase(name, pattern) for name in (one.uri, one.id)),
+            lambda one: f"its path fits {pattern}",
+        )
     return RULES[name]

@@ -48,6 +48,7 @@ def candidate_of(
     uri: str,
     grey: bool,
     modified: float | None = None,
+    id: str = "",
 ) -> Candidate:
     """Join what is known of a picture to what the rules of ``indexer.keep_best`` look at.
 
@@ -59,6 +60,7 @@ def candidate_of(
         uri: of the item.
         grey: whether it has no colours.
         modified: when the file was last written, seconds since 1970; None where nothing says so.
+        id: of the item, where that is another name than the uri.
     """
     return Candidate(
         row=row,
@@ -76,6 +78,7 @@ def candidate_of(
         scaled=standing is not None and standing.scaled,
         hidden=0.0 if standing is None else standing.hidden,
         resaved=facts["resaved"],
+        id=id,
     )
 
 

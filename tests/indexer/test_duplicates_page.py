@@ -181,7 +181,7 @@ def test_how_sure_is_never_rounded_up(whole: Catalogue) -> None:
 
 def test_lookalikes_are_called_what_they_are_the_most_similar_first(whole: Catalogue) -> None:
     part = duplicates_page(whole, planted(whole)).partition('<section id="lookalikes"')[2].partition("</section>")[0]
-    assert "<strong>not copies</strong>" in part and part.count("another photograph, not a copy") == 2
+    assert "<strong>not called copies</strong>" in part and part.count("not called a copy") == 2
     assert part.index("0.830") < part.index("0.710")
     assert part.count("41 % and 38 % matched") == 2
     assert 'title="7"' in part  # the label of 7/photo.png

@@ -116,6 +116,8 @@ def test_paths_are_told_by_case_and_whole() -> None:
     assert best_first(pictures, ["path:Originals/*"]) == [1, 0]
     assert best_first(pictures, ["path:*.jpg"]) == [0, 1]
     assert best_first(pictures, ["path:*/b.jpg"]) == [1, 0]
+    of_two_folders = [other(id="A/photo.jpg"), dataclasses.replace(PLAIN, id="B/photo.jpg")]
+    assert best_first(of_two_folders, ["path:B/*"]) == [1, 0] and best_first(of_two_folders, ["path:A/*"]) == [0, 1]
 
 
 @pytest.mark.parametrize("policy", [["newest"], ["resolution", "Format"], ["path:"], ["path"], [""], []])

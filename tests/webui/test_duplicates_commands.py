@@ -60,7 +60,7 @@ def test_what_the_terminal_says(shelf: Path, run: Run) -> None:
     lines = said.splitlines()
     assert lines[0] == "5 pictures of different bytes looked at, effort usual, version 1"
     copies = "3 copies that could go: 1 of the same bytes, 2 edited or saved anew"
-    lookalikes = "0 pairs of lookalikes (other photographs, not copies)"
+    lookalikes = "0 pairs of lookalikes (other photographs, or changed too much to tell)"
     assert lines[1] == f"2 groups of one photograph; {copies}; {lookalikes}"
     assert lines[2].startswith("For a precision of 99 %, pairs that agree by 0.")
     assert "are called copies: by 16 planted copies, and no judged pairs, " in lines[2]
