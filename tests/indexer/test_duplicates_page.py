@@ -151,7 +151,7 @@ def test_without_a_threshold_nothing_is_promised(whole: Catalogue) -> None:
     assert "only the same bytes" in duplicates_page(whole, nothing(whole, threshold=None))
 
 
-def test_copies_across_splits_that_are_in_no_group_together_are_counted(whole: Catalogue) -> None:
+def test_copies_that_are_in_no_group_together_are_counted(whole: Catalogue) -> None:
     rows = [member(1, "1/photo.png", None), member(1, "1/again.png", "same bytes")]
     pairs = [("0/cut.png", "0/mirrored.png", "copy"), ("1/photo.png", "1/again.png", "same bytes")]
     pairs += [("1/photo.png", "0/cut.png", "copy"), ("5/photo.png", "6/photo.png", "lookalike")]
@@ -161,7 +161,10 @@ def test_copies_across_splits_that_are_in_no_group_together_are_counted(whole: C
         page = duplicates_page(whole, nothing(whole, between=across, groups=groups, pairs=table))
         part = page.partition('<section id="across"')[2].partition("</section>")[0]
         assert f"{2 if groups.num_rows else 3} pairs of copies besides" in part and "None was found" not in part
-    assert "besides" not in duplicates_page(whole, nothing(whole, groups=groups_table(rows), pairs=table))
+    page = duplicates_page(whole, nothing(whole, groups=groups_table(rows), pairs=table))
+    part = page.partition('<section id="copies"')[2].partition("</section>")[0]
+    assert "2 pairs of copies besides" in part and page.count("besides") == 1
+    assert "besides" not in duplicates_page(whole, nothing(whole, groups=groups_table(rows), pairs=table.slice(1, 1)))
 
 
 def test_that_nothing_was_found_is_said(whole: Catalogue) -> None:

@@ -54,7 +54,7 @@ def test_what_a_copy_shows_beyond_a_picture_is_hidden_there_unless_it_is_a_page(
 def test_what_the_rules_look_at_is_what_is_known() -> None:
     facts = {"width": 300, "height": 200, "bytes": 5000, "format": "JPEG"}
     facts |= {"sharpness": 3.5, "metadata": 40, "resaved": True}
-    told: dict[str, Any] = {"row": 7, "uri": "a.jpg", "grey": True, "modified": 99.5}
+    told: dict[str, Any] = {"row": 7, "uri": "a.jpg", "id": "A/a.jpg", "grey": True, "modified": 99.5}
     beside = {"framed": True, "scaled": True, "pixels": 5400, "hidden": 0.25}
     assert asdict(candidate_of(facts, Standing(**beside), **told)) == {**facts, **told, **beside}
     alone = {"framed": False, "scaled": False, "pixels": None, "hidden": 0.0}
