@@ -41,7 +41,7 @@ Import from the room, not from here:
   ``retrieval.openness``: none of these; ``retrieval.conformal``: sets; ``retrieval.label_evaluation`` and
   ``retrieval.few_shot``: how good they are; ``retrieval.suspects``: which given ones are wrong
 - ``retrieval.regions``: where one picture lies in another
-- ``retrieval.copies`` (``retrieval.bending``): is one picture made from another, and how;
+- ``retrieval.copies`` (``retrieval.bending``, ``retrieval.recolouring``): is one picture made from another, and how;
   ``retrieval.local_features``: what is compared (OpenCV); ``retrieval.grain``: which of two was made larger;
   ``retrieval.saved``: was it a coarser JPEG before; ``retrieval.views``: how copies are searched;
   ``retrieval.trimming``: what stands on an even ground; ``retrieval.grouping``: pairs → groups;

@@ -3,7 +3,8 @@
 A copy is the same photograph: turned, mirrored, cut, scaled, recoloured, framed or written on, what is left of it lies
 over the original to within a pixel and has its light and dark in the same places. Another photograph of the same thing
 lies over it only nearly: the camera has moved, and near things before far ones. That is what is measured here, by what
-is seen at each place and by how the local features lie (``retrieval.bending``).
+is seen at each place, beside one change of all colours (``retrieval.recolouring``), and by how the local features lie
+(``retrieval.bending``).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 
 from retrieval.bending import bend
 from retrieval.local_features import LocalFeatures, correspond, opencv
+from retrieval.recolouring import unexplained
 
 LEAST_MATCHES: Final = 6
 """Correspondences below which nothing is fitted."""
@@ -40,12 +42,7 @@ LEAST_TEXTURE: Final = 40
 """Windows below which too little is seen to say anything."""
 HOPELESS: Final = 0.3
 """Agreement of light and dark below which colours are not looked at."""
-ALIKE, FOREIGN = 12.0, 60.0
-"""Levels of colour, beside one change of colours for all of the picture, up to which a window has the same colour, and
-from which it has another."""
-SAMPLED: Final = 2000  # pixels that it is fitted to
-ROUNDS: Final = 3  # of fitting the change of colours, each on what the one before explained
-GAINS: Final = (0.3, 3.0)
+SAMPLED: Final = 2000  # pixels that the change of colour is told by
 HALF: Final = 0.5
 WHOLE: Final = 0.96
 """Share of a picture from which on all of it is shown."""
@@ -56,7 +53,6 @@ SCALED: Final = 0.03
 RECOLOURED: Final = 8.0
 """Levels of median change from which colours were changed; strong compression stays below."""
 WRITTEN_ON: Final = 0.8
-SATURATIONS: Final = (0.0, 0.4, 0.7, 1.0, 1.4, 2.0)
 
 
 @dataclass(frozen=True)
@@ -284,12 +280,11 @@ class _Laid:
         rough = float((weights * np.maximum(likeness[seen], 0)).sum() / weights.sum())
         if rough < HOPELESS:
             return rough, change
-        # Colours can be taken away and not given back: from the one that has more of them, whichever it is.
-        fuller = _vividness(self.first[:, *some]) >= _vividness(self.second[:, *some])
-        pair = (self.first, self.second) if fuller else (self.second, self.first)
-        left = mean(_left_over(*pair, some))[seen]
-        values = np.maximum(likeness[seen], 0) * np.clip((FOREIGN - left) / (FOREIGN - ALIKE), 0, 1)
-        return float((weights * values).sum() / weights.sum()), change
+        likeness = np.maximum(likeness[seen], 0)
+        colours = unexplained(self.first, self.second, self.both > 0, within, WINDOW)
+        values = likeness * (1 - colours.foreign[seen])
+        same = 1 - colours.doubt(weights, likeness, seen)
+        return same * float((weights * values).sum() / weights.sum()), change
 
 
 def _channels(picture: np.ndarray) -> np.ndarray:
@@ -302,56 +297,6 @@ def _sample(within: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     rows, columns = np.nonzero(within)
     step = max(1, len(rows) // SAMPLED)
     return rows[::step], columns[::step]
-
-
-def _left_over(first: np.ndarray, second: np.ndarray, places: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """What one change of colours for all of the picture does not explain: (height, width) float32, levels.
-
-    The change is a saturation, a gain of each channel and one shift of all: exposure, contrast and white balance, and
-    black and white. Where a product is shown in another colour on the same ground, no such change explains both. It is
-    fitted on some ``places``, and of these on what it explains, so that what was stuck on the picture has no say. It
-    leads from the more colourful of the two to the other: what has lost its colours does not say which they were.
-    """
-    a, b = first[:, *places], second[:, *places]  # (3, n)
-    if np.ptp(a, axis=0).mean() < np.ptp(b, axis=0).mean():
-        first, second, a, b = second, first, b, a
-    some = np.ones(a.shape[1], bool)
-    for _ in range(ROUNDS):
-        saturation, gains, shift = _change(a[:, some], b[:, some])
-        off = np.abs(_saturated(a, saturation) * gains + shift - b).max(axis=0)
-        some = off <= max(ALIKE, float(np.quantile(off, 0.6)))
-    explained = _saturated(first, saturation) * gains[:, None] + np.float32(shift)
-    left: np.ndarray = np.abs(explained - second).max(axis=0)
-    return left
-
-
-def _change(a: np.ndarray, b: np.ndarray) -> tuple[float, np.ndarray, float]:
-    """Saturation, gains (3, 1) and shift that bring the colours (3, n) of ``a`` nearest to those of ``b``."""
-    found = []
-    for saturation in SATURATIONS:
-        mixed = _saturated(a, saturation)
-        normal = np.zeros((4, 4))  # of the least squares: three gains, one shift
-        normal[range(3), range(3)] = (mixed * mixed).mean(axis=1) + 1.0
-        normal[3, :3] = normal[:3, 3] = mixed.mean(axis=1)
-        normal[3, 3] = 3.0
-        answer = np.linalg.solve(normal, np.append((mixed * b).mean(axis=1), b.mean(axis=1).sum()))
-        gains = np.clip(answer[:3, None], *GAINS).astype(np.float32)
-        shift = float((b - mixed * gains).mean())
-        found.append((float(np.abs(mixed * gains + shift - b).mean()), saturation, gains, shift))
-    _, saturation, gains, shift = min(found, key=lambda one: one[0])
-    return saturation, gains, shift
-
-
-def _vividness(colours: np.ndarray) -> float:
-    """How far colours (3, n) are from their grey on the average, in levels."""
-    return float(np.abs(colours - colours.mean(axis=0)).mean())
-
-
-def _saturated(colours: np.ndarray, saturation: float) -> np.ndarray:
-    """Move colours (3, ...) away from their grey, or towards it below 1."""
-    grey = colours.mean(axis=0)
-    moved: np.ndarray = grey + np.float32(saturation) * (colours - grey)
-    return moved
 
 
 def _scaling(x: float, y: float) -> np.ndarray:

@@ -1,0 +1,217 @@
+"""Whether the colours of one picture come from those of another by an edit, or are those of another thing.
+
+An editor changes all of a picture at once: exposure, contrast, tone, white balance, saturation, or grey. A product that
+is sold in red and in blue is shot on the same ground, and no such change leads from one to the other: where it explains
+the ground it does not explain the product. So the change is fitted to both in equal shares, however small the product,
+and what it does not explain is looked at on the product alone, window by window. What was stuck on a picture differs
+too, but there nothing of the picture is left; where light and dark lie as before and only the colour does not, it is
+the product's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from retrieval.local_features import opencv
+
+SAMPLED: Final = 1000
+"""Pixels of the ground, and of what stands on it, that a change is fitted to."""
+STEPS: Final = 6
+"""Of Gauss and Newton."""
+RIDGE: Final = 3e-4
+"""How much a change weighs that is not needed, beside mean squared errors of colours in [0, 1]."""
+LEVELS: Final = 12.0 / 255
+"""Error from which on a pixel counts for less in the fit, or that of most pixels where it is more."""
+MOST: Final = 0.6
+WORST: Final = 60.0 / 255
+"""Error above which it does not matter how large it is, when two fits are held against each other."""
+LOW: Final = np.array([0.3, 0.3, 0.3, -0.6, 0.0, np.log(0.5)])
+HIGH: Final = np.array([3.0, 3.0, 3.0, 0.6, 2.5, np.log(2.0)])
+NOTHING: Final = np.array([1.0, 1.0, 1.0, 0.0, 1.0, 0.0])
+"""Gain of each channel, shift, saturation and logarithm of gamma: the bounds, and what changes nothing."""
+DARK: Final = 1e-3
+FLAT: Final = 0.2
+"""Share of what two pictures share from which on one colour is a ground that things stand on."""
+ON_IT, OFF_IT = 12.0, 24.0
+"""Levels up to which a pixel is ground, and from which it is none."""
+LEAST: Final = 30
+"""Pixels on a ground below which there is nothing to see on it."""
+SPREAD: Final = 0.6
+"""Deviations within a window that its mean may be off by chance."""
+ALIKE, FOREIGN = 4.0, 14.0
+"""Levels up to which the colour of a window is explained, and from which it is another, spread taken off."""
+SURE: Final = 0.8
+"""Likeness of light and dark from which on a window shows the same thing in both pictures."""
+SOME, MUCH = 0.05, 0.2
+"""Share of such windows with another colour from which on doubt begins, and from which it is another thing."""
+ENOUGH: Final = 1 / 3
+"""Share of a window that must be product for its colour to count in full there."""
+
+
+@dataclass(frozen=True)
+class Colours:
+    """What no edit explains of two pictures' colours, by the window around every pixel.
+
+    Attributes:
+        foreign: (height, width) float32 in [0, 1], 0 where the colour is explained, 1 where it is another.
+        shown: (height, width) float32 in [0, 1], share of the window that is no ground.
+    """
+
+    foreign: np.ndarray
+    shown: np.ndarray
+
+    def doubt(self, weights: np.ndarray, likeness: np.ndarray, seen: np.ndarray) -> float:
+        """How far the pictures show the same thing in another colour, in [0, 1].
+
+        Args:
+            weights: (n,) float32, of the windows that are ``seen``.
+            likeness: (n,) float32, how much light and dark in them are alike, up to 1.
+            seen: (height, width) bool, n of it true.
+        """
+        weights = weights * (likeness > SURE) * np.minimum(self.shown[seen] / ENOUGH, 1)
+        share = float((weights * self.foreign[seen]).sum()) / max(float(weights.sum()), 1e-9)
+        return float(np.clip((share - SOME) / (MUCH - SOME), 0, 1))
+
+
+def unexplained(first: np.ndarray, second: np.ndarray, both: np.ndarray, within: np.ndarray, window: int) -> Colours:
+    """Compare the colours of two pictures beside the best change of all colours, whichever of them was changed.
+
+    May be called from many threads.
+
+    Args:
+        first: (3, height, width) float32, levels of 0 to 255.
+        second: (3, height, width) float32, laid over it.
+        both: (height, width) bool, where both are.
+        within: (height, width) bool, where windows lie in both; some of it true.
+        window: side of the windows, pixels.
+    """
+    cv2 = opencv()
+    a, b = first / np.float32(255), second / np.float32(255)
+    figure, ground = _figure(cv2, first, second, both, within)
+    places, weights = _sample(figure, ground, within)
+    in_a, in_b = a.reshape(3, -1)[:, places], b.reshape(3, -1)[:, places]
+    there, back = fit_change(in_a, in_b, weights), fit_change(in_b, in_a, weights)
+    # Colours that were taken away, or cut off at black or white, do not come back: either may be the edit.
+    if _cost(in_a, in_b, there, weights) <= _cost(in_b, in_a, back, weights):
+        left = changed(a, there) - b
+    else:
+        left = changed(b, back) - a
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return np.asarray(cv2.boxFilter(values, -1, (window, window), borderType=cv2.BORDER_REFLECT))
+
+    shown = mean(figure)
+    off = np.zeros_like(shown)
+    for channel in left * np.float32(255):
+        middle = mean(channel * figure) / (shown + 0.02)
+        spread = np.sqrt(np.maximum(mean(channel * channel * figure) / (shown + 0.02) - middle * middle, 0))
+        np.maximum(off, np.abs(middle) - SPREAD * spread, out=off)
+    return Colours(np.clip((off - ALIKE) / (FOREIGN - ALIKE), 0, 1), shown)
+
+
+def fit_change(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Fit the change of colours that leads from some pixels to others, robustly and from no change on.
+
+    The model: saturation about grey, a gain of each channel, one shift, cut off at black and white, gamma. Damped least
+    squares by Gauss and Newton, weighed anew in every step (Geman and McClure), so that what the change does not
+    explain has little say.
+
+    Args:
+        a: (3, n) float32 in [0, 1].
+        b: (3, n) float32 in [0, 1].
+        weights: (n,) float32, sum 1.
+
+    Returns:
+        (6,) float64: three gains, shift, saturation, logarithm of gamma; within ``LOW`` and ``HIGH``.
+    """
+    change = NOTHING
+    for _ in range(STEPS):
+        now, slopes = _slopes(a, change)
+        left = b - now
+        off = np.abs(left).max(axis=0)
+        typical = max(LEVELS, _quantile(off, weights, MOST))
+        trusted = weights / np.square(1 + np.square(off / np.float32(typical)))
+        flat = (slopes * trusted).reshape(6, -1)
+        normal = (flat @ slopes.reshape(6, -1).T).astype(np.float64)
+        normal[range(6), range(6)] += RIDGE
+        towards = (flat @ left.ravel()).astype(np.float64) - RIDGE * (change - NOTHING)
+        change = np.clip(change + np.linalg.solve(normal, towards), LOW, HIGH)
+    return change
+
+
+def changed(colours: np.ndarray, change: np.ndarray) -> np.ndarray:
+    """Apply a change, as ``fit_change`` gives it, to colours (3, ...) float32 in [0, 1]."""
+    levels, _ = _levels(colours, change)
+    return np.asarray(np.clip(levels, DARK, 1) ** np.float32(np.exp(change[5])))
+
+
+def _levels(colours: np.ndarray, change: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Colours before they are cut off and bent, and with their saturation only."""
+    gains = change[:3].astype(np.float32).reshape(3, *[1] * (colours.ndim - 1))
+    grey = colours.mean(axis=0)
+    saturated = grey + np.float32(change[4]) * (colours - grey)
+    return gains * saturated + np.float32(change[3]), saturated
+
+
+def _slopes(colours: np.ndarray, change: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Changed colours (3, n), and how they go with each number of the change: (6, 3, n)."""
+    levels, saturated = _levels(colours, change)
+    cut = np.clip(levels, DARK, 1)
+    gamma = np.float32(np.exp(change[5]))
+    now = cut**gamma
+    by_level = np.where(cut == levels, gamma * now / cut, 0)
+    slopes = np.zeros((6, *colours.shape), np.float32)
+    slopes[range(3), range(3)] = by_level * saturated
+    slopes[3] = by_level
+    slopes[4] = by_level * change[:3, None].astype(np.float32) * (colours - colours.mean(axis=0))
+    slopes[5] = now * np.log(cut) * gamma
+    return now, slopes
+
+
+def _cost(a: np.ndarray, b: np.ndarray, change: np.ndarray, weights: np.ndarray) -> float:
+    off = np.abs(changed(a, change) - b).max(axis=0)
+    return float((np.minimum(off, WORST) * weights).sum())
+
+
+def _quantile(values: np.ndarray, weights: np.ndarray, share: float) -> float:
+    order = np.argsort(values)
+    at = int(np.searchsorted(np.cumsum(weights[order]), share))
+    return float(values[order][min(at, len(order) - 1)])
+
+
+def _figure(
+    cv2: Any, first: np.ndarray, second: np.ndarray, both: np.ndarray, within: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """How far pixels stand on a ground of one colour: (height, width) float32 in [0, 1]; and whether they are ground.
+
+    All of what both show, where neither has a ground. Edges of things are left out: there a part of a pixel's shift
+    is another colour.
+    """
+    off = [np.abs(picture - _commonest(picture, within)[:, None, None]).max(axis=0) for picture in (first, second)]
+    ground = (np.maximum(*off) < ON_IT) & both
+    if ground[within].mean() < FLAT:
+        return both.astype(np.float32), np.zeros_like(both)
+    figure = np.clip((np.minimum(*off) - ON_IT) / (OFF_IT - ON_IT), 0, 1) * both
+    return np.asarray(cv2.erode(figure.astype(np.float32), np.ones((3, 3), np.uint8))), ground
+
+
+def _commonest(picture: np.ndarray, within: np.ndarray) -> np.ndarray:
+    """Colour (3,) that most of a picture (3, height, width) has."""
+    colours = picture[:, within]
+    cells = (colours.astype(np.int64) >> 4).T @ np.array([256, 16, 1])
+    most = np.bincount(cells).argmax()
+    return np.asarray(np.median(colours[:, cells == most], axis=1))
+
+
+def _sample(figure: np.ndarray, ground: np.ndarray, within: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places (n,) in flattened pictures, evenly spread, and their weights: half of all for the ground, if there is."""
+    of_ground = np.flatnonzero(ground & within)
+    of_figure = np.flatnonzero((figure > 0.5) & within)
+    if len(of_figure) < LEAST:
+        of_figure = np.flatnonzero(~ground & within)
+    parts = [part[:: max(1, len(part) // SAMPLED)] for part in (of_ground, of_figure) if len(part)]
+    weights = [np.full(len(part), 1 / len(parts) / len(part), np.float32) for part in parts]
+    return np.concatenate(parts), np.concatenate(weights)
