@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 @click.option(
     "--reject-duplicates",
     is_flag=True,
-    help="Refuse copies of items, however they were edited, and say where one is better than its item. Of copies that "
+    help="Refuse copies of items, edited ones too, and say where one is better than its item. Of copies that "
     "come in between two commits (512 images at most) the best is taken.",
 )
 @click.option("--flag-duplicates", is_flag=True, help="Take them, and name in duplicate_of what each is a copy of.")

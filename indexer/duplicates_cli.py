@@ -61,7 +61,10 @@ PRINTED: Final = 20
     "[default: all but path, in this order]",
 )
 @click.option(
-    "--judged", type=click.Path(path_type=Path), metavar="FILE", help="pairs.csv with yes or no in its column copy."
+    "--judged",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="pairs.csv with yes or no in its column copy; --out writes them again.",
 )
 @click.option(
     "--lookalike",
@@ -121,12 +124,13 @@ def duplicates(
     runtime: str,
     as_json: bool,
 ) -> None:
-    """Find the copies in a catalogue, or in one or two folders of pictures, however they were edited.
+    """Find the copies in a catalogue, or in one or two folders of pictures, edited ones too.
 
     Copies are one photograph: saved anew, resized, recoloured, cut, mirrored, turned, framed, written on, shown on a
-    page. Lookalikes are other photographs of the same thing, and are listed apart. In a catalogue, copies with other
-    labels come first; the folders in a FOLDER are no labels. Nothing is changed unless --apply
-    says so, nothing is ever deleted, and --undo takes it back. Ends with 4 when --apply or --undo left something alone.
+    page. Lookalikes are other photographs of the same thing, and are listed apart, as is what was changed too much to
+    tell (blurred, negative, seen at an angle). In a catalogue, copies with other labels come first; the folders in a
+    FOLDER are no labels. Nothing is changed unless --apply says so, nothing is ever deleted, and --undo takes it back.
+    Ends with 4 when --apply or --undo left something alone.
     """
     from indexer.duplicates_files import check_folder, read_decisions, read_judged
     from indexer.examining import check_effort
@@ -167,7 +171,7 @@ def duplicates(
                 lookalike=lookalike,
             )
             if out is not None:
-                _write(opened, found, out)
+                _write(opened, found, out, said)
         if action is not None:
             ctx.exit(0 if _apply(opened, found, decisions, action, quarantine, as_json) else LEFT_ALONE)
     assert found is not None
@@ -202,12 +206,12 @@ def _find(opened: Catalogue, **asked: Any) -> Found:
     return replace(find(opened, bars=progress_bar, notice=notice, **asked), not_examined=not_examined(opened))
 
 
-def _write(opened: Catalogue, found: Found, out: Path) -> None:
+def _write(opened: Catalogue, found: Found, out: Path, judged: dict[tuple[str, str], bool] | None) -> None:
     from indexer.duplicates_files import write_out
     from indexer.duplicates_page import duplicates_page
     from indexer.report_files import about_run
 
-    write_out(out, found, duplicates_page(opened, found), about_run())
+    write_out(out, found, duplicates_page(opened, found), about_run(), judged)
 
 
 @contextlib.contextmanager

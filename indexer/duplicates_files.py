@@ -84,8 +84,21 @@ def check_folder(folder: Path) -> None:
             )
 
 
-def write_out(folder: Path, found: Found, page: str, about: Mapping[str, Any]) -> None:
+def write_out(
+    folder: Path,
+    found: Found,
+    page: str,
+    about: Mapping[str, Any],
+    judged: Mapping[tuple[str, str], bool] | None = None,
+) -> None:
     """Write a report. A folder that changes meanwhile is refused: finding takes long enough to fill something in.
+
+    Args:
+        folder: where.
+        found: what was found.
+        page: of it.
+        about: of the run.
+        judged: the judgements it was found with, as ``read_judged`` gives them; written again, to be added to.
 
     Raises:
         InputError: as of ``check_folder``.
@@ -112,7 +125,7 @@ def write_out(folder: Path, found: Found, page: str, about: Mapping[str, Any]) -
         with writing(GROUPS) as file:
             _write_csv(file, _GROUP_COLUMNS, groups.append_column("decision", decision))
         with writing(PAIRS) as file:
-            _write_csv(file, _PAIR_COLUMNS, pairs)
+            _write_csv(file, _PAIR_COLUMNS, _with_judgements(pairs, judged or {}))
         for name, table in zip(TABLES, (groups, pairs), strict=True):
             with writing(name) as file:
                 pq.write_table(table, file)
@@ -209,6 +222,20 @@ def read_judged(path: Path) -> dict[tuple[str, str], bool]:
     if not said:
         raise InputError(f"no row of {path} is judged; write yes or no into its column copy")
     return said
+
+
+def _with_judgements(pairs: pa.Table, judged: Mapping[tuple[str, str], bool]) -> pa.Table:
+    """Pairs with a column ``copy``; what was judged and is no pair any more comes last, with nothing but that."""
+    if not judged:
+        return pairs
+    one, other = pairs.column("a").to_pylist(), pairs.column("b").to_pylist()
+    known = [(min(a, b), max(a, b)) for a, b in zip(one, other, strict=True)]
+    said = [judged.get(pair) for pair in known]
+    rest = judged.keys() - set(known)
+    others = pa.Table.from_pylist([{"a": a, "b": b, "copy": judged[a, b]} for a, b in sorted(rest)])
+    return pa.concat_tables(
+        [pairs.append_column("copy", pa.array(said, pa.bool_())), others], promote_options="default"
+    )
 
 
 def _write_csv(file: BinaryIO, columns: Sequence[str], table: pa.Table) -> None:

@@ -148,14 +148,15 @@ def _head(name: str, found: Found, lookalikes: int) -> str:
         since = f"; only what is new since version {found.new_since}, against all"
     if found.between is not None:
         since += f"; between {' and '.join(map(data, found.between))}"
-    unseen = ""
+    unseen, why = found.unreadable.num_rows, ""
     if found.not_examined is not None:
-        unseen = f"<span>{count(found.not_examined.num_rows, 'file')} not examined</span>"
+        unseen += found.not_examined.num_rows
+        why = "<span>no pictures, unreadable or hidden</span>" if found.not_examined.num_rows else ""
     figures = [
         ("groups of one photograph", pc.count_distinct(found.groups.column("group")).as_py(), flag),
         (f"copies {COULD_GO}", sum(copies.values()), f"<span>{sorts(copies)}</span>" if copies else ""),
         ("pairs of lookalikes", lookalikes, "<span>other photographs, or changed too much to tell</span>"),
-        ("unreadable", found.unreadable.num_rows, unseen),
+        ("unreadable" if found.not_examined is None else "not examined", unseen, why),
     ]
     cells = "".join(
         f"<div><dt>{what}</dt><dd><strong>{number:,}</strong>{more}</dd></div>" for what, number, more in figures
@@ -176,7 +177,7 @@ def _threshold(given: Threshold | None, copies: bool) -> str:
             return "How sure these are is not known: no precision was estimated."
         return "No precision was estimated; only the same bytes and the same pixels are called copies."
     flag = "" if given.reached else f'<span class="flag">below {100 * given.wanted:.6g} %</span> '
-    return f"{flag}{threshold_told(given, strong=lambda share: f'<strong>{share}</strong>')}."
+    return f"{flag}{threshold_told(given, strong=lambda share: f'<strong>{share}</strong>')}"
 
 
 def _drawn(groups: pa.Table, numbers: pa.ChunkedArray, of: int, said: str, album: Album, besides: int) -> str:
@@ -266,10 +267,15 @@ def _tile(picture: str, row: _Row, said: str, *, whole: bool = True, other: bool
         facts.append(data(row["split"]))
     mark = '<span class="mark wrong">✕ another label</span>' if other else ""
     more = (
-        f'{mark}{label(row["label"])}<span class="plain-facts">{", ".join(facts)}</span>'
+        f'{mark}{_named(row["label"], other)}<span class="plain-facts">{", ".join(facts)}</span>'
         f'<span class="id">{data(row["id"])}</span>'
     )
     return f'<figure class="tile">{picture}<figcaption>{said}{more if whole else ""}</figcaption></figure>'
+
+
+def _named(name: str | None, always: bool = False) -> str:
+    """A label; that there is none is said only beside one that there is."""
+    return label(name) if always or name is not None else ""
 
 
 def _size(size: int) -> str:
@@ -314,8 +320,9 @@ def _lookalike(row: _Row, labels: dict[str, str | None], album: Album) -> str:
     matched = "how much matches is not known"
     if None not in shares:
         matched = f"{' and '.join(f'{percent(share, 0)} %' for share in shares)} matched"
+    named = any(labels.get(id) is not None for id in ids)
     sides = "".join(
-        f'<figure class="tile">{album.show(id, f"lookalike, {id}")}<figcaption>{label(labels.get(id))}'
+        f'<figure class="tile">{album.show(id, f"lookalike, {id}")}<figcaption>{_named(labels.get(id), named)}'
         f'<span class="id">{data(id)}</span></figcaption></figure>'
         for id in ids
     )

@@ -51,33 +51,36 @@ def not_examined_told(number: int) -> str:
 
 
 def threshold_told(given: Threshold, strong: Callable[[str], str] = str) -> str:
-    """Say from where on a pair is called a copy, and how far that can be trusted, without the full stop.
+    """Say from where on a pair is called a copy, and how far that can be trusted, in sentences.
 
     Args:
         given: where the line is.
         strong: writes what matters most.
     """
     wanted = f"{100 * given.wanted:.6g} %"
-    line = f"pairs that agree by {given.agreement:.3f} or more are called copies"
+    line = f"Pairs that agree by {given.agreement:.3f} or more are called copies"
     if not given.planted and not given.judged:
         return (
-            f"{line}; whether that has the wanted precision of {wanted} is not known, since no copy could be planted "
-            "and no pair is judged"
+            f"{line}. Whether that has the wanted precision of {wanted} is not known, since no copy could be planted "
+            "and no pair is judged."
         )
-    start = f"For a precision of {wanted}, {line}"
+    told = [f"{line}, for a precision of {wanted}."]
     if not given.reached:
-        start = f"The wanted precision of {wanted} is not reached; where it is highest, {line}"
-    judged = f" and {count(given.judged, 'judged pair')}" if given.judged else ", and no judged pairs"
-    doubt = ""
-    if given.reached and given.low < given.wanted:
-        doubt = f"; the interval goes below what was wanted, so that {wanted} may not be reached"
-    left = f", {count(given.ambiguous, 'pair')} left out that may be copies nobody planted" if given.ambiguous else ""
-    return (
-        f"{start}: by {count(given.planted, 'planted copy', 'planted copies')}{judged}, "
-        f"{strong(f'{percent(given.precision, 1)} %')} of those called copies are right (95 % interval "
-        f"{percent(given.low, 1)} to {percent(given.high, 1)} %), and {strong(f'{percent(given.recall, 1)} %')} of the "
-        f"planted ones are found{doubt}; measured on planted edits, one copy beside every picture{left}"
+        told = [f"{line}: there precision is highest, but below the wanted {wanted}."]
+    told.append(
+        f"Of those called copies {strong(f'{percent(given.precision, 1)} %')} are right (95 % interval "
+        f"{percent(given.low, 1)} to {percent(given.high, 1)} %), and of all copies "
+        f"{strong(f'{percent(given.recall, 1)} %')} are found."
     )
+    if given.reached and given.low < given.wanted:
+        told.append(f"The interval goes below what was wanted, so that {wanted} may not be reached.")
+    judged = f" and {count(given.judged, 'judged pair')}" if given.judged else ""
+    left = f", {count(given.ambiguous, 'pair')} left out that may be copies nobody planted" if given.ambiguous else ""
+    told.append(
+        f"Estimated with {count(given.planted, 'copy', 'copies')} made of these pictures for the purpose{judged}; "
+        f"one copy beside every picture{left}."
+    )
+    return " ".join(told)
 
 
 def _counted(table: pa.Table, kinds: Mapping[str, str] | tuple[str, ...]) -> dict[str, int]:

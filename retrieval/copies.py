@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from retrieval.bending import bend
+from retrieval.bending import bend, one_a_place
 from retrieval.local_features import LocalFeatures, correspond, opencv
 from retrieval.recolouring import unexplained
 
@@ -26,7 +26,7 @@ EXACT, NEAR = 1.2, 10.0
 """Pixels within which a correspondence of a copy lies, and within which it says anything about how exactly."""
 PARALLAX: Final = 3.3
 """Times ``EXACT`` within which a correspondence says how things are bent; what lies farther off is an error."""
-STRAIGHT, BENT = 6.0, 12.0
+STRAIGHT, BENT = 5.0, 10.0
 """``bend`` up to which two pictures may be one photograph, and from which they are two."""
 STRETCHED: Final = 3.0
 """Widest ratio of the two scales of a fit."""
@@ -136,7 +136,7 @@ def overlay(a: LocalFeatures, b: LocalFeatures) -> Overlay | None:
     agreement, colour = laid.agreement(cv2)
     if rigid * agreement >= HOPELESS:
         some = off < PARALLAX * exact
-        rigid *= _straight(bend(from_a[some].astype(np.float64), aside[some]))
+        rigid *= _straight(bend(*one_a_place(from_a[some].astype(np.float64), aside[some])))
     transform = _scaling(1 / b.zoom, 1 / b.zoom) @ np.vstack([fit, [0, 0, 1]]) @ _scaling(a.zoom, a.zoom)
     beyond = (0.0, 0.0)
     if rigid * agreement >= HOPELESS:

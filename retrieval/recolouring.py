@@ -27,7 +27,7 @@ LEVELS: Final = 12.0 / 255
 """Error from which on a pixel counts for less in the fit, or that of most pixels where it is more."""
 MOST: Final = 0.6
 WORST: Final = 60.0 / 255
-"""Error above which it does not matter how large it is, when two fits are held against each other."""
+"""Error above which it does not matter how large it is, when fits are held against each other."""
 LOW: Final = np.array([0.3, 0.3, 0.3, -0.6, 0.0, np.log(0.5)])
 HIGH: Final = np.array([3.0, 3.0, 3.0, 0.6, 2.5, np.log(2.0)])
 NOTHING: Final = np.array([1.0, 1.0, 1.0, 0.0, 1.0, 0.0])
@@ -93,12 +93,10 @@ def unexplained(first: np.ndarray, second: np.ndarray, both: np.ndarray, within:
     figure, ground = _figure(cv2, first, second, both, within)
     places, weights = _sample(figure, ground, within)
     in_a, in_b = a.reshape(3, -1)[:, places], b.reshape(3, -1)[:, places]
-    there, back = fit_change(in_a, in_b, weights), fit_change(in_b, in_a, weights)
+    there, error = fit_change(in_a, in_b, weights)
+    back, error_back = fit_change(in_b, in_a, weights)
     # Colours that were taken away, or cut off at black or white, do not come back: either may be the edit.
-    if _cost(in_a, in_b, there, weights) <= _cost(in_b, in_a, back, weights):
-        left = changed(a, there) - b
-    else:
-        left = changed(b, back) - a
+    left = changed(a, there) - b if error <= error_back else changed(b, back) - a
 
     def mean(values: np.ndarray) -> np.ndarray:
         return np.asarray(cv2.boxFilter(values, -1, (window, window), borderType=cv2.BORDER_REFLECT))
@@ -112,12 +110,12 @@ def unexplained(first: np.ndarray, second: np.ndarray, both: np.ndarray, within:
     return Colours(np.clip((off - ALIKE) / (FOREIGN - ALIKE), 0, 1), shown)
 
 
-def fit_change(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def fit_change(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, float]:
     """Fit the change of colours that leads from some pixels to others, robustly and from no change on.
 
     The model: saturation about grey, a gain of each channel, one shift, cut off at black and white, gamma. Damped least
     squares by Gauss and Newton, weighed anew in every step (Geman and McClure), so that what the change does not
-    explain has little say.
+    explain has little say; of all steps the best, since what is cut off in one and not in the next may never settle.
 
     Args:
         a: (3, n) float32 in [0, 1].
@@ -125,13 +123,18 @@ def fit_change(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> np.ndarray:
         weights: (n,) float32, sum 1.
 
     Returns:
-        (6,) float64: three gains, shift, saturation, logarithm of gamma; within ``LOW`` and ``HIGH``.
+        (6,) float64: three gains, shift, saturation, logarithm of gamma, within ``LOW`` and ``HIGH``; and what it
+        leaves: the mean error of the worst channel, in [0, 1], none of it counted as more than ``WORST``.
     """
-    change = NOTHING
-    for _ in range(STEPS):
+    change = best = NOTHING
+    least = np.inf
+    for _ in range(1 + STEPS):
         now, slopes = _slopes(a, change)
         left = b - now
         off = np.abs(left).max(axis=0)
+        error = float((np.minimum(off, np.float32(WORST)) * weights).sum())
+        if error < least:
+            best, least = change, error
         typical = max(LEVELS, _quantile(off, weights, MOST))
         trusted = weights / np.square(1 + np.square(off / np.float32(typical)))
         flat = (slopes * trusted).reshape(6, -1)
@@ -139,7 +142,7 @@ def fit_change(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> np.ndarray:
         normal[range(6), range(6)] += RIDGE
         towards = (flat @ left.ravel()).astype(np.float64) - RIDGE * (change - NOTHING)
         change = np.clip(change + np.linalg.solve(normal, towards), LOW, HIGH)
-    return change
+    return best, least
 
 
 def changed(colours: np.ndarray, change: np.ndarray) -> np.ndarray:
@@ -169,11 +172,6 @@ def _slopes(colours: np.ndarray, change: np.ndarray) -> tuple[np.ndarray, np.nda
     slopes[4] = by_level * change[:3, None].astype(np.float32) * (colours - colours.mean(axis=0))
     slopes[5] = now * np.log(cut) * gamma
     return now, slopes
-
-
-def _cost(a: np.ndarray, b: np.ndarray, change: np.ndarray, weights: np.ndarray) -> float:
-    off = np.abs(changed(a, change) - b).max(axis=0)
-    return float((np.minimum(off, WORST) * weights).sum())
 
 
 def _quantile(values: np.ndarray, weights: np.ndarray, share: float) -> float:

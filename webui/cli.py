@@ -23,7 +23,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "label": ("indexer.labelling_cli:label", "Say what pictures are, and how sure that is."),
     "calibrate": ("indexer.labelling_cli:calibrate", "Fit how sure labels are on held-out pictures."),
     "audit": ("indexer.auditing_cli:audit", "List the items whose label is probably wrong."),
-    "duplicates": ("indexer.duplicates_cli:duplicates", "Find copies, however they were edited, and be rid of them."),
+    "duplicates": ("indexer.duplicates_cli:duplicates", "Find copies, edited ones too, and be rid of them."),
     "info": ("indexer.cli:info", "Say what a catalogue holds."),
     "verify": ("indexer.cli:verify", "Check that a catalogue is as it was written."),
     "rejected": ("indexer.cli:rejected", "List the inputs that are no items, with the reasons."),

@@ -372,6 +372,15 @@ def test_what_is_filled_in_while_a_report_is_written_is_not_written_over(
     assert (out / "report.html").read_text() == "<html>" and not list(out.glob(".writing-*"))
 
 
+def test_judgements_are_carried_on_from_report_to_report(found: Found, tmp_path: Path) -> None:
+    said = {(min(a, b), max(a, b)): place % 3 == 0 for place, (a, b) in enumerate(itertools.pairwise(IDS[:7]))}
+    said["nobody", "said before"] = False  # of two that are no pair any more
+    write_out(tmp_path / "again", found, "<html>", {}, said)
+    assert read_judged(tmp_path / "again" / "pairs.csv") == said
+    assert len(table(tmp_path / "again" / "pairs.csv")) == found.pairs.num_rows + 1
+    check_folder(tmp_path / "again")  # nobody has filled in anything since
+
+
 def test_a_full_disk_leaves_the_older_report(
     found: Found, later: Found, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

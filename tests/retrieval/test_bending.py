@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import f
 
-from retrieval.bending import LEAST, bend
+from retrieval.bending import LEAST, PLACE, bend, one_a_place
 
 SIDE = 224.0
 
@@ -82,3 +82,28 @@ def test_points_that_are_one_or_on_a_line_do_not_fail() -> None:
     for points in (np.zeros((30, 2)), line):
         assert 0.0 <= bend(points, noise(30, 0)) < 6.0
         assert bend(points, np.zeros((30, 2))) < 6.0
+
+
+@given(seed=st.integers(0, 1000), n=st.integers(1, 60), often=st.integers(1, 4))
+def test_what_is_in_one_place_counts_once(seed: int, n: int, often: int) -> None:
+    points, off = places(n, seed), noise(n, seed)
+    alone = one_a_place(points, off)
+    again = one_a_place(np.repeat(points, often, axis=0), np.repeat(off, often, axis=0))
+    for one, other in zip(alone, again, strict=True):
+        assert one.shape == other.shape and one == pytest.approx(other)
+    squares = {tuple(square) for square in np.floor(points / PLACE).astype(int).tolist()}
+    assert len(alone[0]) == len(squares)
+    for square, middle, mean in zip(sorted(squares), *alone, strict=True):
+        inside = (np.floor(points / PLACE).astype(int) == square).all(axis=1)
+        assert middle == pytest.approx(points[inside].mean(axis=0)) and mean == pytest.approx(off[inside].mean(axis=0))
+
+
+def test_corners_that_are_found_in_several_directions_bend_nothing() -> None:
+    """As they do when each of them counts."""
+    plain, merged = [], []
+    for seed in range(200):
+        points, off = (np.repeat(values, 2, axis=0) for values in (places(20, seed), noise(20, seed)))
+        plain.append(bend(points, off))
+        merged.append(bend(*one_a_place(points, off)))
+    assert np.mean(np.array(plain) > 5) > 0.1
+    assert np.mean(np.array(merged) > 5) < 0.03
