@@ -39,7 +39,7 @@ from indexer.files import atomic_write
 from indexer.fingerprints import Fingerprints
 from indexer.keep_best import DEFAULT_POLICY, check_policy
 from indexer.known_pairs import KnownPairs, Pair, pair_of, table_of
-from indexer.planting import PLANTED_SCHEMA, evidence_of, plant
+from indexer.planting import PLANTED_SCHEMA, evidence_of, plant, with_ways
 from retrieval.errors import InputError, NotFoundError
 from retrieval.local_features import opencv
 from retrieval.machine import cores
@@ -172,7 +172,7 @@ def find(
             (0.0 if place < 0 else float(known.rows["agreement"][place]), copy)
             for place, copy in zip(places, said.values(), strict=True)
         ]
-        evidence = evidence_of(table, own_agreement(known, fingerprints), judgements)
+        evidence = evidence_of(with_ways(table, known), own_agreement(known, fingerprints), judgements)
         threshold = choose_threshold(evidence, wanted=precision)
         if not threshold.planted:
             notice(

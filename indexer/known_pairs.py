@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from retrieval.copies import Overlay
+from retrieval.copies import Overlay, are_copies
 
 COMPARED_SCHEMA: Final = pa.schema(
     [
@@ -122,6 +122,31 @@ class KnownPairs:
         at = np.minimum(np.searchsorted(self._keys, keys), max(0, len(rows) - 1))
         there = (a >= 0) & (b >= 0) & (self._keys[at] == keys if len(rows) else False)
         return np.where(there, at, -1)
+
+    def through_others(self, pairs: Sequence[Pair]) -> np.ndarray:
+        """How far pairs agree by way of a third picture that is a candidate of both, those besides left out.
+
+        Args:
+            pairs: k of them, which need not be known themselves.
+
+        Returns:
+            (k,) float64: agreement of the weaker of the two pairs that lead there, of the best way; 0 where none does.
+        """
+        rows = self.rows
+        rows = rows[~rows["asked"] & are_copies(rows["agreement"], rows["covered"], 0.0)]
+        asked = np.unique([self._number.get(sha256, -1) for pair in pairs for sha256 in pair])
+        beside: dict[int, dict[int, float]] = {number: {} for number in asked.tolist()}
+        rows = rows[np.isin(rows["a"], asked) | np.isin(rows["b"], asked)]
+        for a, b, agreement in zip(*(rows[name].tolist() for name in ("a", "b", "agreement")), strict=True):
+            for one, other in ((a, b), (b, a)):
+                if one in beside:
+                    beside[one][other] = agreement
+        found = np.zeros(len(pairs))
+        for at, pair in enumerate(pairs):
+            one, other = (beside[self._number.get(sha256, -1)] for sha256 in pair)
+            ways = [min(one[third], other[third]) for third in one.keys() & other.keys()]
+            found[at] = max(ways, default=0.0)
+        return found
 
     def overlay(self, place: int) -> Overlay:
         """What came of the pair at a place in ``rows``."""

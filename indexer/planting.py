@@ -21,6 +21,7 @@ from indexer.candidates import BLOCK, Finder, Seen, look_at_pixels
 from indexer.catalogue import Catalogue
 from indexer.embeds import Embeds
 from indexer.fingerprints import Fingerprints, unpack
+from indexer.known_pairs import KnownPairs
 from retrieval.copies import overlay
 from retrieval.edits import EDITS, STRENGTHS, edited
 from retrieval.errors import ImageError, InputError
@@ -141,6 +142,23 @@ def plant(
                 rows += pool.map(beside, made, made[1:])
             progress(min(start + BLOCK, len(jobs)), len(jobs))
     return pa.Table.from_pylist(rows, schema=PLANTED_SCHEMA)
+
+
+def with_ways(planted: pa.Table, known: KnownPairs) -> pa.Table:
+    """Raise how far originals agree with what copies of them were compared with, where a third picture says more.
+
+    Two copies of one photograph may agree less than either does with the photograph itself.
+
+    Args:
+        planted: ``PLANTED_SCHEMA``.
+        known: the pairs of the catalogue.
+    """
+    rows = planted.to_pylist()
+    unsure = [row for row in rows if row["other"] is not None and not row["twin"] and row["original_agreement"] < 1]
+    ways = known.through_others([(row["original"], row["other"]) for row in unsure])
+    for row, way in zip(unsure, np.minimum(ways, np.nextafter(1, 0)).tolist(), strict=True):
+        row["original_agreement"] = max(row["original_agreement"], way)
+    return pa.Table.from_pylist(rows, schema=planted.schema)
 
 
 def evidence_of(planted: pa.Table, own: np.ndarray, judged: Iterable[tuple[float, bool]] = ()) -> Evidence:

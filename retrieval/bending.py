@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-LEAST: Final = 16
+LEAST: Final = 24
 """Correspondences below which chance alone bends too much."""
 ROUNDS: Final = 3  # of weighing, each by what the one before left
 TUNING: Final = 2.5  # times the median error, from where on a correspondence counts for little
