@@ -52,6 +52,27 @@ def test_it_says_what_a_dictionary_would(added: list[list[tuple[Pair, Overlay | 
     assert [known.places([pair])[0] for pair in asked] == known.places(asked).tolist()
 
 
+@settings(max_examples=100, deadline=None)
+@given(
+    rows=st.lists(st.tuples(pairs, overlays, st.booleans()), max_size=15),
+    wanted=st.lists(pairs | st.tuples(st.sampled_from(KEYS), st.just(b"unknown")), max_size=5),
+)
+def test_a_way_by_a_third_picture_is_as_strong_as_its_weaker_half(
+    rows: list[tuple[Pair, Overlay, bool]], wanted: list[Pair]
+) -> None:
+    known, plain = KnownPairs(), dict[frozenset[bytes], tuple[Overlay, bool]]()
+    for pair, over, asked in rows:
+        known.add(table_of([(pair_of(*pair), over)]), asked=asked)
+        plain[frozenset(pair)] = over, asked
+
+    def strength(a: bytes, b: bytes) -> float:
+        over, asked = plain.get(frozenset((a, b)), (Overlay.none(), True))
+        return 0.0 if asked or max(over.covered) < 0.5 else over.agreement
+
+    expected = [max(min(strength(a, by), strength(by, b)) for by in KEYS if by not in (a, b)) for a, b in wanted]
+    assert known.through_others(wanted).tolist() == expected
+
+
 def test_a_million_pairs_would_take_some_hundred_megabytes() -> None:
     count, pictures = 100_000, 2_000
     rng = np.random.default_rng(0)

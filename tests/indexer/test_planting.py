@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from hypothesis import strategies as st
 from indexer import planting
 from indexer.candidates import look_at_items
 from indexer.fingerprints import Fingerprints
-from indexer.planting import CERTAIN, PLANTED_SCHEMA, evidence_of, plant, wrong_share
+from indexer.known_pairs import KnownPairs, table_of
+from indexer.planting import CERTAIN, PLANTED_SCHEMA, evidence_of, plant, with_ways, wrong_share
+from retrieval.copies import Overlay
 from retrieval.edits import EDITS
 from retrieval.threshold import FLOOR, choose_threshold
 from tests.indexer.copies import draw, indexed
@@ -84,6 +87,24 @@ def test_copies_of_one_picture_say_how_real_ones_agree_and_nothing_else() -> Non
     evidence = evidence_of(table(row(1, None, 0, 0), *twins, *beside), np.array([0.95, 0.95, *[0.75] * 8]))
     assert len(evidence.agreement) == len(beside) and len(evidence.best) == 1
     assert evidence.weight.tolist() == [0, 0.5, 0.5]  # of eight four were to be expected
+
+
+def test_an_original_that_agrees_by_way_of_another_picture_makes_nothing_wrong() -> None:
+    planted = table(
+        *(row(1, None, 0, 0), row(1, 1, 0.97, 1.0), row(1, 2, 0.9, 0.0), row(1, 3, 0.9, 0.2), row(1, 4, 0.8, 0.98)),
+        row(1, 2, 0.5, 0.0) | {"twin": True},
+    )
+    key = {number: bytes((number,)) * 32 for number in range(1, 6)}
+    known = KnownPairs()
+    ways = {(1, 5): 0.96, (2, 5): 0.94, (3, 5): 0.1, (4, 5): 0.3}
+    known.add(table_of(((key[a], key[b]), replace(Overlay.same(), agreement=way)) for (a, b), way in ways.items()))
+    raised = with_ways(planted, known)
+    assert raised.column("original_agreement").to_pylist() == [0, 1.0, 0.94, 0.2, 0.98, 0]
+    assert raised.schema == planted.schema and raised.num_rows == planted.num_rows
+    assert evidence_of(raised, np.zeros(0)).weight.tolist() == [1, 0, 1, 0]
+    # Of the same pixels only is it the original.
+    known.add(table_of(((key[a], key[5]), Overlay.same()) for a in (1, 2)))
+    assert not evidence_of(with_ways(planted, known), np.zeros(0)).right[1]
 
 
 def test_evidence_of_judged_pairs() -> None:
