@@ -47,6 +47,8 @@ CANDIDATES: Final = 12
 BACKGROUND: Final = 1000
 FOREMOST: Final = 10
 """Pictures of the background, the nearest, whose mean similarity a view's are measured by."""
+CONTRAST, EVEN = 2500.0, 25.0
+"""Variance of grey levels that is usual, and one below which a picture is even and its noise no sharpness."""
 
 
 @dataclass(frozen=True)
@@ -94,15 +96,14 @@ def look_at_pixels(pixels: np.ndarray, sha256: bytes, embedder: Embeds, effort: 
     """Look at one picture that has been decoded: (height, width, 3) uint8; otherwise as ``look``."""
     features = describe(pixels)
     cv2 = opencv()
-    grey = cv2.cvtColor(features.picture, cv2.COLOR_RGB2GRAY)
+    grey = cv2.cvtColor(features.picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
     box = shown(pixels)
     trimmed = [] if box is None else [np.ascontiguousarray(box.of(pixels))]
     row = {
         "sha256": sha256,
         "reason": None,
         "pixels": hashlib.sha256(repr(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).digest(),
-        # Of a picture that was made larger the same Laplacian is less sharp.
-        "sharpness": float(np.square(cv2.Laplacian(grey, cv2.CV_32F)).mean()) / max(1.0, features.zoom) ** 2,
+        "sharpness": _sharpness(cv2.Laplacian(grey, cv2.CV_32F), grey, features.zoom),
         "grain": grain_of(pixels).to_bytes(),
         "layout": layout(features.picture).astype("<f2").tobytes(),
         "shown": layout(trimmed[0]).astype("<f2").tobytes() if trimmed else None,
@@ -110,6 +111,14 @@ def look_at_pixels(pixels: np.ndarray, sha256: bytes, embedder: Embeds, effort: 
     }
     views = trimmed + [np.ascontiguousarray(view(pixels)) for view in EFFORTS[effort]]
     return Seen(sha256, features, [embedder.prepare(view) for view in views], row)
+
+
+def _sharpness(laplacian: np.ndarray, grey: np.ndarray, zoom: float) -> float:
+    """Sharpness beside the contrast, so that a copy with more of that is not sharper than its original.
+
+    Of a picture that was made larger the same Laplacian is less sharp.
+    """
+    return float(np.square(laplacian).mean()) * CONTRAST / (float(grey.var()) + EVEN) / max(1.0, zoom) ** 2
 
 
 class Finder:

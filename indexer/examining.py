@@ -21,7 +21,7 @@ from indexer.place import Called, held, lock_of
 from retrieval.errors import DamagedError, InputError
 from retrieval.views import EFFORTS
 
-METHOD: Final = 4
+METHOD: Final = 5
 """Of looking and comparing: raised whenever the same pictures would be seen otherwise, so that all is done anew."""
 _RUN: Final = "run.json"
 _AWAY: Final = "away.json"

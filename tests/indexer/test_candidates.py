@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image, ImageFilter
 
 from indexer import candidates
-from indexer.candidates import CANDIDATES, LAYOUTS, Finder, look, look_at_items, new_items
+from indexer.candidates import CANDIDATES, LAYOUTS, Finder, look, look_at_items, look_at_pixels, new_items
 from indexer.catalogue import Catalogue
 from indexer.fingerprints import Fingerprints
 from indexer.layouts import LAYOUTS_SCHEMA
@@ -232,6 +233,20 @@ def test_the_background_stays_a_sample_of_all(shop: Catalogue, tmp_path: Path, m
         shares.append((finder._background == 1).any(axis=1).mean())
     # Eighteen of 24 are new.
     assert 0.65 < np.mean(shares) < 0.85
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_more_contrast_is_not_sharper_and_a_blur_is_less_sharp(number: int) -> None:
+    def sharpness(pixels: np.ndarray) -> float:
+        return float(look_at_pixels(pixels, bytes(32), ColourEmbedder(), "quick").row["sharpness"])
+
+    pixels = photo(number) // 2 + 64  # none of it is cut off
+    stronger = np.clip(1.5 * (pixels.astype(float) - 128) + 128, 0, 255).astype(np.uint8)
+    blurred = np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(1)))
+    ratio = sharpness(stronger) / sharpness(pixels)
+    assert 0.9 < ratio < 1.1  # a rule that tells by the root of two is not moved
+    assert sharpness(blurred) < 0.5 * sharpness(pixels)
+    assert sharpness(np.full((60, 80, 3), 90, np.uint8)) == 0
 
 
 def test_into_nothing(tmp_path: Path) -> None:
