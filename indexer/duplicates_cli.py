@@ -151,7 +151,7 @@ def duplicates(
     decisions = None if decided is None else read_decisions(decided)
     said = None if judged is None else read_judged(judged)
     if out is not None:
-        check_folder(out)
+        check_folder(out, said)
     rules = _rules(keep)
     check_effort(effort)  # before a folder is indexed
     with _opened(place, other, device=device, runtime=runtime, as_found=undo or decisions is not None) as opened:

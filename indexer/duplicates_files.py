@@ -54,8 +54,12 @@ _SHA256: Final = re.compile(r"([0-9a-f]{64})?")
 YES, NO = frozenset(("yes", "y", "true", "1", "copy")), frozenset(("no", "n", "false", "0"))
 
 
-def check_folder(folder: Path) -> None:
-    """Refuse to write over anything but what nobody has filled in.
+def check_folder(folder: Path, judged: Mapping[tuple[str, str], bool] | None = None) -> None:
+    """Refuse to write over anything but what nobody has filled in, or what is written again.
+
+    Args:
+        folder: where a report is to be written.
+        judged: the judgements that it will have.
 
     Raises:
         InputError: there is something else in the folder, or decisions or judgements of somebody.
@@ -73,6 +77,10 @@ def check_folder(folder: Path) -> None:
         with contextlib.suppress(DamagedError):
             values = read_json(folder / VALUES)
             written, before = values.get("files", {}), values.get("before", {})
+            if values.get("judged") and not judged:
+                raise InputError(
+                    f"{folder / PAIRS} has judgements; give them with --judged, or name another folder with --out"
+                )
     ours = {PAGE, GROUPS, PAIRS, VALUES, *TABLES}
     if not written or inside - ours:
         raise InputError(f"{folder} holds other things than a report of duplicates; name a new folder with --out")
@@ -104,7 +112,7 @@ def write_out(
         InputError: as of ``check_folder``.
         CatalogueError: the disk is full or the folder cannot be written.
     """
-    check_folder(folder)
+    check_folder(folder, judged)
     sweep(folder)
     groups, pairs = found.groups, found.pairs
     decision = pc.if_else(groups.column("keep"), KEEP, REMOVE)
@@ -129,8 +137,8 @@ def write_out(
         for name, table in zip(TABLES, (groups, pairs), strict=True):
             with writing(name) as file:
                 pq.write_table(table, file)
-        check_folder(folder)
-        values = {**found.facts(), "about": about, "files": files}
+        check_folder(folder, judged)
+        values = {**found.facts(), "about": about, "files": files, "judged": len(judged or {})}
         there = {name: sha256_of(folder / name) for name in (GROUPS, PAIRS) if (folder / name).exists()}
         write_json(folder / VALUES, {**values, "before": there})
     write_json(folder / VALUES, values)
@@ -225,7 +233,7 @@ def read_judged(path: Path) -> dict[tuple[str, str], bool]:
 
 
 def _with_judgements(pairs: pa.Table, judged: Mapping[tuple[str, str], bool]) -> pa.Table:
-    """Pairs with a column ``copy``; what was judged and is no pair any more comes last, with nothing but that."""
+    """Pairs with a column ``copy``; what was judged and is none of them comes last, with nothing but that."""
     if not judged:
         return pairs
     one, other = pairs.column("a").to_pylist(), pairs.column("b").to_pylist()

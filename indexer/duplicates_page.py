@@ -149,9 +149,10 @@ def _head(name: str, found: Found, lookalikes: int) -> str:
     if found.between is not None:
         since += f"; between {' and '.join(map(data, found.between))}"
     unseen, why = found.unreadable.num_rows, ""
-    if found.not_examined is not None:
+    if found.not_examined is not None and found.not_examined.num_rows:
         unseen += found.not_examined.num_rows
-        why = "<span>no pictures, unreadable or hidden</span>" if found.not_examined.num_rows else ""
+        items = f"{count(found.unreadable.num_rows, 'item')}, " if found.unreadable.num_rows else ""
+        why = f"<span>{items}{count(found.not_examined.num_rows, 'file')}</span>"
     figures = [
         ("groups of one photograph", pc.count_distinct(found.groups.column("group")).as_py(), flag),
         (f"copies {COULD_GO}", sum(copies.values()), f"<span>{sorts(copies)}</span>" if copies else ""),
@@ -171,7 +172,7 @@ def _head(name: str, found: Found, lookalikes: int) -> str:
 
 
 def _threshold(given: Threshold | None, copies: bool) -> str:
-    """Say in a sentence from where on a pair is called a copy, and how far that can be trusted."""
+    """Say in sentences from where on a pair is called a copy, and how far that can be trusted."""
     if given is None:
         if copies:
             return "How sure these are is not known: no precision was estimated."
@@ -232,6 +233,7 @@ def _beside(kept: _Row, copy: _Row, first: bool, album: Album) -> str:
     on_copy = on_kept = np.zeros((0, 2))
     if copy["transform"] is not None and (back := inverse(copy["transform"])) is not None:
         on_copy, on_kept = region(copy["transform"], *sizes), region(back, *reversed(sizes))
+    named = kept["label"] is not None or copy["label"] is not None
     left = album.show(kept["id"], f"kept, {kept['id']}", over=_outline(on_kept, sizes[0], "of-kept"))
     right = album.show(copy["id"], f"{copy['kind']}, {copy['id']}", over=_outline(on_copy, sizes[1], "of-copy"))
     keeps = '<span class="mark right">✓ kept</span>' + f"<span>{text(copy['why'])}</span>"
@@ -247,7 +249,8 @@ def _beside(kept: _Row, copy: _Row, first: bool, album: Album) -> str:
         facts.append(("In both", "all of each" if kept_share == copy_share == "100" else both))
     told = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts)
     return (
-        f'<div class="beside">{_tile(left, kept, keeps, whole=first)}{_tile(right, copy, kind, other=other)}'
+        f'<div class="beside">{_tile(left, kept, keeps, named, whole=first)}'
+        f"{_tile(right, copy, kind, named, other=other)}"
         f'<dl class="facts-list">{told}</dl></div>'
     )
 
@@ -257,7 +260,7 @@ def _no_more(share: float) -> str:
     return f"{floor(1000 * share + 1e-6) / 10:.1f}".removesuffix(".0")
 
 
-def _tile(picture: str, row: _Row, said: str, *, whole: bool = True, other: bool = False) -> str:
+def _tile(picture: str, row: _Row, said: str, named: bool, *, whole: bool = True, other: bool = False) -> str:
     facts = [f"{row['width']:,} × {row['height']:,}"]
     if row["format"] is not None:
         facts.append(data(row["format"]))
@@ -267,15 +270,10 @@ def _tile(picture: str, row: _Row, said: str, *, whole: bool = True, other: bool
         facts.append(data(row["split"]))
     mark = '<span class="mark wrong">✕ another label</span>' if other else ""
     more = (
-        f'{mark}{_named(row["label"], other)}<span class="plain-facts">{", ".join(facts)}</span>'
+        f'{mark}{label(row["label"]) if named else ""}<span class="plain-facts">{", ".join(facts)}</span>'
         f'<span class="id">{data(row["id"])}</span>'
     )
     return f'<figure class="tile">{picture}<figcaption>{said}{more if whole else ""}</figcaption></figure>'
-
-
-def _named(name: str | None, always: bool = False) -> str:
-    """A label; that there is none is said only beside one that there is."""
-    return label(name) if always or name is not None else ""
 
 
 def _size(size: int) -> str:
@@ -322,7 +320,7 @@ def _lookalike(row: _Row, labels: dict[str, str | None], album: Album) -> str:
         matched = f"{' and '.join(f'{percent(share, 0)} %' for share in shares)} matched"
     named = any(labels.get(id) is not None for id in ids)
     sides = "".join(
-        f'<figure class="tile">{album.show(id, f"lookalike, {id}")}<figcaption>{_named(labels.get(id), named)}'
+        f'<figure class="tile">{album.show(id, f"lookalike, {id}")}<figcaption>{label(labels.get(id)) if named else ""}'
         f'<span class="id">{data(id)}</span></figcaption></figure>'
         for id in ids
     )

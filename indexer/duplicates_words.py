@@ -67,19 +67,24 @@ def threshold_told(given: Threshold, strong: Callable[[str], str] = str) -> str:
     told = [f"{line}, for a precision of {wanted}."]
     if not given.reached:
         told = [f"{line}: there precision is highest, but below the wanted {wanted}."]
-    told.append(
+    right = (
         f"Of those called copies {strong(f'{percent(given.precision, 1)} %')} are right (95 % interval "
-        f"{percent(given.low, 1)} to {percent(given.high, 1)} %), and of all copies "
-        f"{strong(f'{percent(given.recall, 1)} %')} are found."
+        f"{percent(given.low, 1)} to {percent(given.high, 1)} %)"
     )
+    if given.low == 0 and given.high == 1:
+        right = "How many of those called copies are right is not known, since nothing that is known agrees as much"
+    judged = f"{count(given.judged, 'judged pair')}" if given.judged else ""
+    if not given.planted:
+        return " ".join([*told, f"{right}; by {judged}."])
+    made = f"{count(given.planted, 'copy', 'copies')} made of these pictures for the purpose"
+    left = f"; {count(given.ambiguous, 'pair')} left out that may be real copies" if given.ambiguous else ""
+    told.append(f"{right}, and {strong(f'{percent(given.recall, 1)} %')} of {made} are found.")
     if given.reached and given.low < given.wanted:
         told.append(f"The interval goes below what was wanted, so that {wanted} may not be reached.")
-    judged = f" and {count(given.judged, 'judged pair')}" if given.judged else ""
-    left = f", {count(given.ambiguous, 'pair')} left out that may be copies nobody planted" if given.ambiguous else ""
-    told.append(
-        f"Estimated with {count(given.planted, 'copy', 'copies')} made of these pictures for the purpose{judged}; "
-        f"one copy beside every picture{left}."
+    beside = (
+        f"that has one copy of every picture, and with {judged}" if judged else "that has one copy of every picture"
     )
+    told.append(f"Estimated as for a collection {beside}{left}.")
     return " ".join(told)
 
 

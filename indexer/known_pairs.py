@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from retrieval.copies import Overlay, are_copies
+from retrieval.copies import HALF, Overlay
 
 COMPARED_SCHEMA: Final = pa.schema(
     [
@@ -123,24 +123,28 @@ class KnownPairs:
         there = (a >= 0) & (b >= 0) & (self._keys[at] == keys if len(rows) else False)
         return np.where(there, at, -1)
 
-    def through_others(self, pairs: Sequence[Pair]) -> np.ndarray:
+    def through_others(self, pairs: Sequence[Pair], *, least: float) -> np.ndarray:
         """How far pairs agree by way of a third picture that is a candidate of both, those besides left out.
+
+        More than half of the third picture is in either of the two, so that it is no collage of both.
 
         Args:
             pairs: k of them, which need not be known themselves.
+            least: agreement of a pair from which on it leads anywhere.
 
         Returns:
             (k,) float64: agreement of the weaker of the two pairs that lead there, of the best way; 0 where none does.
         """
         rows = self.rows
-        rows = rows[~rows["asked"] & are_copies(rows["agreement"], rows["covered"], 0.0)]
         asked = np.unique([self._number.get(sha256, -1) for pair in pairs for sha256 in pair])
+        leads = ~rows["asked"] & (rows["agreement"] >= least)
+        leads &= np.isin(rows["a"], asked) | np.isin(rows["b"], asked)
         beside: dict[int, dict[int, float]] = {number: {} for number in asked.tolist()}
-        rows = rows[np.isin(rows["a"], asked) | np.isin(rows["b"], asked)]
-        for a, b, agreement in zip(*(rows[name].tolist() for name in ("a", "b", "agreement")), strict=True):
-            for one, other in ((a, b), (b, a)):
-                if one in beside:
-                    beside[one][other] = agreement
+        for row in rows[leads]:
+            agreement, covered = float(row["agreement"]), row["covered"]
+            for one, third, side in ((row["a"], row["b"], 1), (row["b"], row["a"], 0)):
+                if one in beside and covered[side] > HALF:
+                    beside[int(one)][int(third)] = agreement
         found = np.zeros(len(pairs))
         for at, pair in enumerate(pairs):
             one, other = (beside[self._number.get(sha256, -1)] for sha256 in pair)

@@ -55,7 +55,7 @@ PLANTED_SCHEMA: Final = pa.schema(
         # whether that picture is another planted copy of the same original
         pa.field("twin", pa.bool_(), nullable=False),
         pa.field("agreement", pa.float64(), nullable=False),
-        # agreement of the original with that picture; 1 where it is the original, or of the same pixels
+        # agreement of the original with that picture, straight; 1 where it is the original, or of the same pixels
         pa.field("original_agreement", pa.float64(), nullable=False),
     ]
 )
@@ -147,15 +147,16 @@ def plant(
 def with_ways(planted: pa.Table, known: KnownPairs) -> pa.Table:
     """Raise how far originals agree with what copies of them were compared with, where a third picture says more.
 
-    Two copies of one photograph may agree less than either does with the photograph itself.
+    Two copies of one photograph may agree less than either does with the photograph itself. Such a way is as likely
+    wrong as its weaker half is.
 
     Args:
         planted: ``PLANTED_SCHEMA``.
         known: the pairs of the catalogue.
     """
     rows = planted.to_pylist()
-    unsure = [row for row in rows if row["other"] is not None and not row["twin"] and row["original_agreement"] < 1]
-    ways = known.through_others([(row["original"], row["other"]) for row in unsure])
+    unsure = [row for row in rows if row["agreement"] >= FLOOR and not row["twin"] and row["original_agreement"] < 1]
+    ways = known.through_others([(row["original"], row["other"]) for row in unsure], least=FLOOR)
     for row, way in zip(unsure, np.minimum(ways, np.nextafter(1, 0)).tolist(), strict=True):
         row["original_agreement"] = max(row["original_agreement"], way)
     return pa.Table.from_pylist(rows, schema=planted.schema)
@@ -171,7 +172,7 @@ def evidence_of(planted: pa.Table, own: np.ndarray, judged: Iterable[tuple[float
     there beyond these counts as wrong.
 
     Args:
-        planted: ``PLANTED_SCHEMA``.
+        planted: ``PLANTED_SCHEMA``, as of ``with_ways``.
         own: (n,) agreement of the pairs of the catalogue that were compared, without those of the same pixels.
         judged: agreement of each, and whether it is a copy.
     """

@@ -61,7 +61,8 @@ class Overlay:
 
     Attributes:
         agreement: in [0, 1]: how much the two agree where they overlap, times how exactly they lie over each other,
-            and 0 where they do so only with a bend. A copy has nearly 1, another photograph of the same scene 0.
+            and 0 where they do so only with a bend, or what stands on a ground is the same in another colour. A copy
+            has nearly 1, another photograph of the same scene 0.
         matches: local features that lie over each other.
         transform: (2, 3) float64, from pixels of the first picture to pixels of the second, x and y, both as large as
             the originals are.

@@ -378,7 +378,12 @@ def test_judgements_are_carried_on_from_report_to_report(found: Found, tmp_path:
     write_out(tmp_path / "again", found, "<html>", {}, said)
     assert read_judged(tmp_path / "again" / "pairs.csv") == said
     assert len(table(tmp_path / "again" / "pairs.csv")) == found.pairs.num_rows + 1
-    check_folder(tmp_path / "again")  # nobody has filled in anything since
+    check_folder(tmp_path / "again", said)  # nobody has filled in anything since
+    for none in (None, {}):
+        with pytest.raises(InputError, match=r"pairs\.csv has judgements; give them with --judged"):
+            check_folder(tmp_path / "again", none)
+    write_out(tmp_path / "again", found, "<html>", {}, said | {("nor", "before"): True})
+    assert len(read_judged(tmp_path / "again" / "pairs.csv")) == len(said) + 1
 
 
 def test_a_full_disk_leaves_the_older_report(

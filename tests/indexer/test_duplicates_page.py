@@ -108,9 +108,9 @@ def test_the_head_counts_and_says_how_far_it_can_be_trusted(whole: Catalogue) ->
     assert "pairs of lookalikes 2" in words and "unreadable 1" in words
     assert (
         "Pairs that agree by 0.831 or more are called copies, for a precision of 99 %. Of those called copies 99.6 % "
-        "are right (95 % interval 99.1 to 99.9 %), and of all copies 96.1 % are found. Estimated with 1,200 copies "
-        "made of these pictures for the purpose and 40 judged pairs; one copy beside every picture, 23 pairs "
-        "left out that may be copies nobody planted."
+        "are right (95 % interval 99.1 to 99.9 %), and 96.1 % of 1,200 copies made of these pictures for the "
+        "purpose are found. Estimated as for a collection that has one copy of every picture, and with 40 judged "
+        "pairs; 23 pairs left out that may be real copies."
     ) in words
     assert "not examined" not in words  # it is a catalogue
 
@@ -120,7 +120,7 @@ def test_what_of_a_folder_was_not_examined_is_listed(whole: Catalogue, monkeypat
     refused = pa.table({"file": ["a.jpg", HOSTILE, "c.jpg"], "reason": ["truncated", "a symlink to nothing", "x"]})
     page = duplicates_page(whole, planted(whole, not_examined=refused))
     head, _, part = page.partition('<section id="not-examined"')
-    assert "<dt>not examined</dt><dd><strong>4</strong><span>no pictures, unreadable or hidden</span>" in head
+    assert "<dt>not examined</dt><dd><strong>4</strong><span>1 item, 3 files</span>" in head
     assert "Not examined: 3 files" in part and "3 files were not examined: no pictures, unreadable or hidden" in part
     assert "<bdi>a.jpg</bdi>: <bdi>truncated</bdi>" in part and "a symlink to nothing" in part and "c.jpg" not in part
     assert "1 more not listed; <code>duplicates.json</code> beside this page has all" in part
@@ -132,10 +132,12 @@ def test_what_of_a_folder_was_not_examined_is_listed(whole: Catalogue, monkeypat
     ("changes", "said"),
     [
         ({"reached": False}, "more are called copies: there precision is highest, but below the wanted 99 %."),
-        ({"judged": 0, "ambiguous": 1}, "made of these pictures for the purpose; one copy"),
-        ({"ambiguous": 1}, "1 pair left out that may be copies"),
+        ({"judged": 0, "ambiguous": 0}, "Estimated as for a collection that has one copy of every picture."),
+        ({"ambiguous": 1}, "1 pair left out that may be real copies"),
         ({"planted": 0, "judged": 0}, "Whether that has the wanted precision of 99 % is not known, since no copy"),
-        ({"planted": 1, "judged": 1}, "with 1 copy made of these pictures for the purpose and 1 judged pair;"),
+        ({"planted": 1, "judged": 1}, "of 1 copy made of these pictures for the purpose are found."),
+        ({"planted": 0, "judged": 3}, "are right (95 % interval 99.1 to 99.9 %); by 3 judged pairs."),
+        ({"low": 0.0, "high": 1.0}, "is not known, since nothing that is known agrees as much, and"),
         ({"low": 0.98}, "The interval goes below what was wanted"),
     ],
 )

@@ -92,16 +92,16 @@ def test_copies_of_one_picture_say_how_real_ones_agree_and_nothing_else() -> Non
 def test_an_original_that_agrees_by_way_of_another_picture_makes_nothing_wrong() -> None:
     planted = table(
         *(row(1, None, 0, 0), row(1, 1, 0.97, 1.0), row(1, 2, 0.9, 0.0), row(1, 3, 0.9, 0.2), row(1, 4, 0.8, 0.98)),
-        row(1, 2, 0.5, 0.0) | {"twin": True},
+        *(row(1, 2, 0.6, 0.0) | {"twin": True}, row(1, 2, FLOOR - 0.01, 0.0)),
     )
     key = {number: bytes((number,)) * 32 for number in range(1, 6)}
     known = KnownPairs()
-    ways = {(1, 5): 0.96, (2, 5): 0.94, (3, 5): 0.1, (4, 5): 0.3}
+    ways = {(1, 5): 0.96, (2, 5): 0.94, (3, 5): FLOOR - 0.01, (4, 5): 0.3}
     known.add(table_of(((key[a], key[b]), replace(Overlay.same(), agreement=way)) for (a, b), way in ways.items()))
     raised = with_ways(planted, known)
-    assert raised.column("original_agreement").to_pylist() == [0, 1.0, 0.94, 0.2, 0.98, 0]
+    assert raised.column("original_agreement").to_pylist() == [0, 1.0, 0.94, 0.2, 0.98, 0, 0]
     assert raised.schema == planted.schema and raised.num_rows == planted.num_rows
-    assert evidence_of(raised, np.zeros(0)).weight.tolist() == [1, 0, 1, 0]
+    assert evidence_of(raised, np.zeros(0)).weight.tolist() == [1, 0, 1, 0, 1]
     # Of the same pixels only is it the original.
     known.add(table_of(((key[a], key[5]), Overlay.same()) for a in (1, 2)))
     assert not evidence_of(with_ways(planted, known), np.zeros(0)).right[1]
