@@ -259,7 +259,12 @@ def _ordered(
 
 def is_grey(features: LocalFeatures | None) -> bool:
     """Whether the channels of a picture hardly differ."""
-    return features is not None and float(np.ptp(features.picture, axis=2).mean()) < GREY
+    if features is None:
+        return False
+    # numpy takes twenty times as long over a last axis of three.
+    red, green, blue = (features.picture[:, :, channel] for channel in range(3))
+    spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+    return float(spread.mean()) < GREY
 
 
 def _modified(items: pa.Table, place: int, roots: dict[str, Root]) -> float | None:
