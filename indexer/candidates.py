@@ -28,9 +28,9 @@ from indexer.fingerprints import Fingerprints, pack
 from indexer.layouts import LAYOUTS_SCHEMA, Layouts
 from indexer.pipeline import SAMPLE
 from retrieval.errors import ImageError
-from retrieval.grain import grain_of
+from retrieval.grain import grain_of, sharpness
 from retrieval.images import decode, jpeg_steps, metadata_bytes
-from retrieval.local_features import LocalFeatures, describe, opencv
+from retrieval.local_features import LocalFeatures, describe
 from retrieval.saved import saved_before
 from retrieval.sources import ImageSource
 from retrieval.trimming import shown
@@ -47,8 +47,6 @@ CANDIDATES: Final = 12
 BACKGROUND: Final = 1000
 FOREMOST: Final = 10
 """Pictures of the background, the nearest, whose mean similarity a view's are measured by."""
-CONTRAST, EVEN = 2500.0, 25.0
-"""Variance of grey levels that is usual, and one below which a picture is even and its noise no sharpness."""
 
 
 @dataclass(frozen=True)
@@ -95,15 +93,13 @@ def look(data: bytes | ImageError, sha256: bytes, embedder: Embeds, effort: str)
 def look_at_pixels(pixels: np.ndarray, sha256: bytes, embedder: Embeds, effort: str) -> Seen:
     """Look at one picture that has been decoded: (height, width, 3) uint8; otherwise as ``look``."""
     features = describe(pixels)
-    cv2 = opencv()
-    grey = cv2.cvtColor(features.picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
     box = shown(pixels)
     trimmed = [] if box is None else [np.ascontiguousarray(box.of(pixels))]
     row = {
         "sha256": sha256,
         "reason": None,
         "pixels": hashlib.sha256(repr(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).digest(),
-        "sharpness": _sharpness(cv2.Laplacian(grey, cv2.CV_32F), grey, features.zoom),
+        "sharpness": sharpness(features.picture, features.zoom),
         "grain": grain_of(pixels).to_bytes(),
         "layout": layout(features.picture).astype("<f2").tobytes(),
         "shown": layout(trimmed[0]).astype("<f2").tobytes() if trimmed else None,
@@ -111,14 +107,6 @@ def look_at_pixels(pixels: np.ndarray, sha256: bytes, embedder: Embeds, effort: 
     }
     views = trimmed + [np.ascontiguousarray(view(pixels)) for view in EFFORTS[effort]]
     return Seen(sha256, features, [embedder.prepare(view) for view in views], row)
-
-
-def _sharpness(laplacian: np.ndarray, grey: np.ndarray, zoom: float) -> float:
-    """Sharpness beside the contrast, so that a copy with more of that is not sharper than its original.
-
-    Of a picture that was made larger the same Laplacian is less sharp.
-    """
-    return float(np.square(laplacian).mean()) * CONTRAST / (float(grey.var()) + EVEN) / max(1.0, zoom) ** 2
 
 
 class Finder:

@@ -37,7 +37,7 @@ FINGERPRINTS_SCHEMA: Final = pa.schema(
         pa.field("metadata", pa.int64()),
         # whether the picture was a JPEG of less quality before
         pa.field("resaved", pa.bool_()),
-        # mean square of the Laplacian of grey levels, at the size that is compared and a contrast that is usual
+        # as of ``retrieval.grain``
         pa.field("sharpness", pa.float32()),
         # ``Grain`` of the picture at its own size
         pa.field("grain", pa.binary()),

@@ -28,6 +28,8 @@ LARGER: Final = 1.03
 """Factor from which a picture is larger than another."""
 STRETCHED: Final = 1.05
 """Ratio of the factors of the two directions from which one was stretched."""
+CONTRAST, EVEN = 2500.0, 25.0
+"""Variance of grey levels that is usual, and one below which a picture is even and its noise no sharpness."""
 _OBLIQUE: Final = 0.05  # sine of the angle from which the directions of two pictures are not each other's
 _TREND: Final = 9  # columns; what changes more slowly is the picture's
 _LEAST: Final = 48  # columns, below which no beat is told
@@ -65,6 +67,21 @@ class Grain:
             raise ValueError("this is no grain of a picture")
         across = 3 + int(values[2])
         return cls(values[:2], (values[3:across], values[across:]))
+
+
+def sharpness(picture: np.ndarray, zoom: float) -> float:
+    """Mean square of the Laplacian of grey levels, at a contrast that is usual.
+
+    So a copy with more contrast is no sharper than its original.
+
+    Args:
+        picture: (height, width, 3) uint8, at the size at which all are compared.
+        zoom: pixels of it for one of the original; of one that was made larger the same Laplacian is less sharp.
+    """
+    cv2 = opencv()
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    steep = float(np.square(cv2.Laplacian(grey, cv2.CV_32F)).mean())
+    return steep * CONTRAST / (float(grey.var()) + EVEN) / max(1.0, zoom) ** 2
 
 
 def grain_of(pixels: np.ndarray) -> Grain:

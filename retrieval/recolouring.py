@@ -123,6 +123,7 @@ def unexplained(first: np.ndarray, second: np.ndarray, both: np.ndarray, within:
 
     shown = mean(figure)
     off = np.zeros_like(shown)
+    # Where nothing is shown nothing is divided by nothing, and what comes of it does not count.
     for channel in left * np.float32(255):
         middle = mean(channel * figure) / (shown + 0.02)
         spread = np.sqrt(np.maximum(mean(channel * channel * figure) / (shown + 0.02) - middle * middle, 0))

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from indexer import decoding, pipeline
+from indexer import decoding, pipeline, planting
 from indexer.catalogue import Catalogue
 from indexer.vectors import VectorCache
 from tests.embedders import ColourEmbedder
+from tests.indexer.copies import PLANTED
 from tests.indexer.files import FILES, catalogue_of, write
 from tests.indexer.stages import CORES
 
@@ -21,6 +22,14 @@ def no_thread_is_left() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
     assert set(threading.enumerate()) <= before
+
+
+@pytest.fixture(scope="module")
+def few_planted() -> Iterator[None]:
+    """As many copies are planted as are quick."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(planting, "PLANTED", PLANTED)
+        yield
 
 
 @pytest.fixture

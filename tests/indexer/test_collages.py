@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from indexer import planting
-from tests.indexer.copies import EDITS, PLANTED, copies_of, found_in, photo, save, sets_of
+from tests.indexer.copies import EDITS, copies_of, found_in, photo, save, sets_of
 
-
-@pytest.fixture(autouse=True, scope="module")
-def few_planted() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(planting, "PLANTED", PLANTED)
-        yield
+pytestmark = pytest.mark.usefixtures("few_planted")
 
 
 def test_two_photos_side_by_side_are_not_removed_as_copies_of_that(tmp_path: Path) -> None:

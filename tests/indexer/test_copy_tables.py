@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from indexer import planting
 from indexer.copy_tables import COPY, SAME_PIXELS, Gathered
 from indexer.duplicates import find
-from tests.indexer.copies import PLANTED, draw, found_in, groups_of, indexed, kinds_of, photo, save
+from tests.indexer.copies import draw, found_in, groups_of, indexed, kinds_of, photo, save
 
-
-@pytest.fixture(autouse=True, scope="module")
-def few_planted() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(planting, "PLANTED", PLANTED)
-        yield
+pytestmark = pytest.mark.usefixtures("few_planted")
 
 
 def test_pictures_of_the_same_pixels_are_one_group_though_nothing_is_seen_on_them(tmp_path: Path) -> None:

@@ -37,12 +37,7 @@ from tests.indexer.copies import (
     sets_of,
 )
 
-
-@pytest.fixture(autouse=True, scope="module")
-def few_planted() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(planting, "PLANTED", PLANTED)
-        yield
+pytestmark = pytest.mark.usefixtures("few_planted")
 
 
 @pytest.fixture
