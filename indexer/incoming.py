@@ -19,7 +19,7 @@ from retrieval.local_features import LocalFeatures
 
 FACTS: Final = ("bytes", "format", "sharpness", "metadata", "resaved")
 """Columns of ``FINGERPRINTS_SCHEMA`` that the rules look at."""
-VISIBLE: Final = tuple(rule for rule in DEFAULT_POLICY if rule not in ("bytes", "metadata", "oldest"))
+VISIBLE: Final = tuple(rule for rule in DEFAULT_POLICY if rule not in ("size", "metadata", "oldest", "bytes"))
 """Rules by which a picture is worth taking an item away for: the others tell apart what nobody sees."""
 
 
@@ -72,6 +72,7 @@ def _candidates(
 ) -> list[Candidate]:
     beside = standings(
         [(one.held.width, one.held.height) for one in pictures],
+        [one.facts["bytes"] for one in pictures],
         ((one, other, over) for (one, other), over in overlays.items()),
         lambda at: grain(pictures[at].held.sha256),
     )

@@ -31,6 +31,7 @@ class Candidate:
         modified: when the file was last written, seconds since 1970; None where nothing says so.
         grey: whether it has no colours.
         pixels: of ``indexer.keep_facts``, by which resolution is told; None: width times height.
+        size: of ``indexer.keep_facts``, by which a file is told to be clearly larger; None: its bytes.
         scaled: whether it seems to be a copy made larger or stretched.
         hidden: share of a copy that it does not show, in [0, 1].
         resaved: whether it was a JPEG of less quality before.
@@ -49,6 +50,7 @@ class Candidate:
     modified: float | None
     grey: bool = False
     pixels: int | None = None
+    size: int | None = None
     scaled: bool = False
     hidden: float = 0.0
     resaved: bool = False
@@ -75,12 +77,13 @@ RULES: Final[Mapping[str, Rule]] = {
     "once": (lambda one: one.resaved, lambda one: "not saved anew from a coarser JPEG"),
     # By halves of a power of two: what differs less is not seen.
     "sharpness": (lambda one: -round(2 * math.log2(1 + one.sharpness)), lambda one: "sharper"),
-    "bytes": (lambda one: -one.bytes, lambda one: f"{one.bytes:,} bytes"),
+    "size": (lambda one: -(one.bytes if one.size is None else one.size), lambda one: f"{one.bytes:,} bytes"),
     "metadata": (lambda one: -one.metadata, lambda one: "more metadata"),
     "oldest": (
         lambda one: math.inf if one.modified is None else one.modified,
         lambda one: "the oldest file",
     ),
+    "bytes": (lambda one: -one.bytes, lambda one: f"{one.bytes:,} bytes"),
 }
 """Name → rule. Beside these, ``path:PATTERN`` prefers files whose path or id fits a pattern such as ``originals/*``."""
 

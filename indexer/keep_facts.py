@@ -19,6 +19,8 @@ from retrieval.grouping import components
 
 ALIKE: Final = 0.98
 """Share of the pixels of the largest from which a picture is as large: what an overlay does not know more exactly."""
+CLEARLY: Final = 0.6
+"""Share of the bytes of the largest from which a file is as large: an edit saved anew may have so many more."""
 EXACT: Final = 0.03
 """Deviation of an overlay's scale from the ratio of the sizes up to which it is that ratio."""
 
@@ -32,12 +34,14 @@ class Standing:
         scaled: whether it seems to be one of them made larger or stretched.
         pixels: of those that are its own; as many for all of its copies that have about as many.
         hidden: share of a copy that it does not show, at most, frames and pages left out, in [0, 1].
+        size: bytes of the file; as many for all of its copies that have about as many.
     """
 
     framed: bool
     scaled: bool
     pixels: int
     hidden: float
+    size: int
 
 
 def candidate_of(
@@ -75,6 +79,7 @@ def candidate_of(
         modified=modified,
         grey=grey,
         pixels=None if standing is None else standing.pixels,
+        size=None if standing is None else standing.size,
         scaled=standing is not None and standing.scaled,
         hidden=0.0 if standing is None else standing.hidden,
         resaved=facts["resaved"],
@@ -84,6 +89,7 @@ def candidate_of(
 
 def standings(
     sizes: Sequence[tuple[int, int]],
+    weights: Sequence[int],
     pairs: Iterable[tuple[int, int, Overlay | None]],
     grain: Callable[[int], Grain],
 ) -> dict[int, Standing]:
@@ -91,6 +97,7 @@ def standings(
 
     Args:
         sizes: width and height of every picture, pixels.
+        weights: bytes of every picture's file.
         pairs: places of two that are copies, and how the first lies over the second; None: as it is.
         grain: of the picture at a place; asked where one of two is the larger.
 
@@ -119,10 +126,10 @@ def standings(
                     factors[at] = found
     places = sorted({place for pair in both for place in pair})
     own = {at: sizes[at][0] * sizes[at][1] / float(np.prod(factors.get(at, (1, 1)))) for at in places}
-    return {
-        at: Standing(at in with_frame, at in factors, pixels, hidden[at])
-        for at, pixels in _levelled(own, both, len(sizes)).items()
-    }
+    belongs = components(np.array(both, np.int64), len(sizes))
+    pixels = _levelled(own, belongs, ALIKE)
+    size = _levelled({at: float(weights[at]) for at in places}, belongs, CLEARLY)
+    return {at: Standing(at in with_frame, at in factors, pixels[at], hidden[at], size[at]) for at in places}
 
 
 def _exactly(over: Overlay, first: tuple[int, int], second: tuple[int, int]) -> np.ndarray:
@@ -137,14 +144,13 @@ def _exactly(over: Overlay, first: tuple[int, int], second: tuple[int, int]) -> 
     return exact
 
 
-def _levelled(own: dict[int, float], pairs: Sequence[tuple[int, int]], n: int) -> dict[int, int]:
-    """Give pictures that hang together and have about as many pixels the same number, that of the largest."""
+def _levelled(own: dict[int, float], belongs: np.ndarray, alike: float) -> dict[int, int]:
+    """Give pictures that hang together and have about as much of something the same number, that of the largest."""
     levels: dict[int, int] = {}
     heads: dict[int, float] = {}  # of what hangs together
-    belongs = components(np.array(pairs, np.int64), n)
     for at in sorted(own, key=lambda place: (-own[place], place)):
         head = heads.get(int(belongs[at]))
-        if head is None or own[at] < ALIKE * head:
+        if head is None or own[at] < alike * head:
             head = heads[int(belongs[at])] = own[at]
         levels[at] = round(head)
     return levels

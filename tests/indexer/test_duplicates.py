@@ -145,9 +145,8 @@ def test_kinds_are_told_apart(tmp_path: Path) -> None:
         frozenset(("1/first.jpg", "1/tagged.jpg")),
         frozenset(("2/photo.png", "2/cut.jpg")),
     }
-    # More metadata means more bytes, and that is the reason.
     (kept,) = [row for row in found.groups.to_pylist() if row["id"] == "1/tagged.jpg"]
-    assert kept["keep"] and kept["why"].endswith("bytes")
+    assert kept["keep"] and kept["why"] == "more metadata"
     assert LOOKALIKE not in kinds_of(found_in(pictures, tmp_path / "catalogue", lookalike=0.999)).values()
 
 

@@ -33,9 +33,10 @@ WORSE = {
     "format": {"format": "WEBP"},
     "once": {"resaved": True},
     "sharpness": {"sharpness": 60.0},
-    "bytes": {"bytes": 49_999},
+    "size": {"size": 29_999},
     "metadata": {"metadata": 0},
     "oldest": {"modified": 1001.0},
+    "bytes": {"bytes": 49_999, "size": 50_000},
     "path:b/*": {"uri": "a/photo.jpg"},
 }
 REASONS = {
@@ -47,9 +48,10 @@ REASONS = {
     "format": "JPEG",
     "once": "not saved anew from a coarser JPEG",
     "sharpness": "sharper",
-    "bytes": "50,000 bytes",
+    "size": "50,000 bytes",
     "metadata": "more metadata",
     "oldest": "the oldest file",
+    "bytes": "50,000 bytes",
     "path:b/*": "its path fits b/*",
 }
 
@@ -107,6 +109,11 @@ def test_pixels_count_by_width_and_height_where_nothing_else_is_known() -> None:
     ]
 
 
+def test_bytes_tell_the_size_where_nothing_else_is_known() -> None:
+    assert best_first([other(bytes=49_999), PLAIN], ["size"]) == [1, 0]
+    assert best_first([other(bytes=49_999, size=50_000), PLAIN], ["size"]) == [0, 1]
+
+
 def test_a_file_without_a_time_is_the_youngest() -> None:
     assert best_first([other(modified=None), PLAIN], ["oldest"]) == [1, 0]
 
@@ -142,6 +149,7 @@ candidates = st.lists(
         framed=st.booleans(),
         modified=st.none() | st.floats(0, 2e9),
         pixels=st.none() | st.integers(1, 9),
+        size=st.none() | st.integers(1, 3),
         scaled=st.booleans(),
         hidden=st.floats(0, 1),
         resaved=st.booleans(),
