@@ -134,7 +134,8 @@ def find(
         split: column of the items.
         new: give only groups and pairs with an item that came since the last run; one with ``between`` is none.
         policy: which of several copies to keep, as ``indexer.keep_best`` says.
-        judged: (id, id) → whether the two are copies, by somebody who has looked.
+        judged: (id, id) → whether the two are copies, by somebody who has looked. Those of ids that are no longer there
+            are left out, with a notice.
         lookalike: cosine from which two pictures are lookalikes, whatever their details say.
         seed: of the planted copies.
         bars: progress.
@@ -143,7 +144,7 @@ def find(
     Raises:
         InputError: an effort, precision, rule or split that does not exist, judgements of the same bytes that
             contradict each other, or an empty catalogue.
-        NotFoundError: there is no such column; a judged id is unknown.
+        NotFoundError: there is no such column; of the judged pictures none is there.
         BusyError: another process looks for duplicates here.
         MissingExtraError: OpenCV is not installed.
         CatalogueError: the disk is full or cannot be written.
@@ -159,13 +160,13 @@ def find(
     if items.num_rows == 0:
         raise InputError(f"{catalogue.called} is empty; add pictures with lookalike index")
     _check_between(items, between, split)
+    said = _by_sha256(items, judged or {}, notice)
     folder = folder_of(catalogue, effort)
     with locked(folder, catalogue.called), ThreadPoolExecutor(cores()) as pool:
         fingerprints = look_through(catalogue, folder, effort=effort, pool=pool, bars=bars, notice=notice)
         compared, known = compare_through(folder, fingerprints, pool=pool, bars=bars)
         table = _planted(catalogue, folder, fingerprints, effort=effort, pool=pool, seed=seed, bars=bars, notice=notice)
         asker = _Asker(fingerprints, compared, known, pool)
-        said = _by_sha256(items, judged or {})
         asker.ask(list(said))
         places = known.places(list(said)).tolist()
         judgements = [
@@ -271,17 +272,30 @@ def _planted(
     return table
 
 
-def _by_sha256(items: pa.Table, judged: Mapping[tuple[str, str], bool]) -> dict[Pair, bool]:
-    """Turn ids into the bytes that were judged; raises NotFoundError, or InputError where judgements contradict."""
+def _by_sha256(
+    items: pa.Table, judged: Mapping[tuple[str, str], bool], notice: Callable[[str], object]
+) -> dict[Pair, bool]:
+    """Turn ids into the bytes that were judged, without pairs that are not both there.
+
+    Raises NotFoundError where no picture of any is there, and InputError where judgements contradict each other.
+    """
     digests = dict(zip(items.column("id").to_pylist(), items.column("sha256").to_pylist(), strict=True))
+    # A copy that was set aside leaves the judgement behind that it went by.
+    gone = {pair: id for pair in judged for id in pair if id not in digests}
+    if gone:
+        named = next(iter(gone.values()))
+        if not any(id in digests for pair in judged for id in pair):
+            raise NotFoundError(
+                f"none of the pictures that were judged is here, such as {named!r}; give judgements of these pictures"
+            )
+        notice(
+            f"{len(gone)} of {len(judged)} judgements name a picture that is not here (any more), such as {named!r}, "
+            "and were left out"
+        )
     said: dict[Pair, bool] = {}
     for (a, b), copy in judged.items():
-        for id in (a, b):
-            if id not in digests:
-                raise NotFoundError(
-                    f"a pair was judged with the id {id!r}, which the catalogue does not have; leave that judgement "
-                    "out, or index the picture again"
-                )
+        if (a, b) in gone:
+            continue
         if digests[a] == digests[b]:
             continue
         if said.setdefault(pair_of(digests[a], digests[b]), copy) != copy:

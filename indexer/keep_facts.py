@@ -1,12 +1,12 @@
 """What the rules for which copy to keep look at, and what of it the copies of a picture say about it.
 
-That is whether it is framed, cut, stretched or made larger, beside them.
+That is whether it is framed, cut, stretched or made larger, beside them, and whether its file is clearly larger.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from retrieval.grouping import components
 ALIKE: Final = 0.98
 """Share of the pixels of the largest from which a picture is as large: what an overlay does not know more exactly."""
 CLEARLY: Final = 0.6
-"""Share of the bytes of the largest from which a file is as large: an edit saved anew may have so many more."""
+"""Share of the bytes of the largest from which a file is as large: an edit may have so many more, saved anew at 90."""
 EXACT: Final = 0.03
 """Deviation of an overlay's scale from the ratio of the sizes up to which it is that ratio."""
 
@@ -126,9 +126,11 @@ def standings(
                     factors[at] = found
     places = sorted({place for pair in both for place in pair})
     own = {at: sizes[at][0] * sizes[at][1] / float(np.prod(factors.get(at, (1, 1)))) for at in places}
-    belongs = components(np.array(both, np.int64), len(sizes))
-    pixels = _levelled(own, belongs, ALIKE)
-    size = _levelled({at: float(weights[at]) for at in places}, belongs, CLEARLY)
+    together = components(np.array(both, np.int64), len(sizes))
+    pixels = _levelled(own, {at: together[at] for at in places}, ALIKE)
+    # What is put behind for more than its bytes says nothing of those of others.
+    alike = {at: (together[at], pixels[at], at in with_frame, at in factors) for at in places}
+    size = _levelled({at: float(weights[at]) for at in places}, alike, CLEARLY)
     return {at: Standing(at in with_frame, at in factors, pixels[at], hidden[at], size[at]) for at in places}
 
 
@@ -144,13 +146,13 @@ def _exactly(over: Overlay, first: tuple[int, int], second: tuple[int, int]) -> 
     return exact
 
 
-def _levelled(own: dict[int, float], belongs: np.ndarray, alike: float) -> dict[int, int]:
-    """Give pictures that hang together and have about as much of something the same number, that of the largest."""
+def _levelled(own: Mapping[int, float], belongs: Mapping[int, Hashable], alike: float) -> dict[int, int]:
+    """Give pictures that belong together and have about as much of something the same number, that of the largest."""
     levels: dict[int, int] = {}
-    heads: dict[int, float] = {}  # of what hangs together
+    heads: dict[Hashable, float] = {}  # of what belongs together
     for at in sorted(own, key=lambda place: (-own[place], place)):
-        head = heads.get(int(belongs[at]))
+        head = heads.get(belongs[at])
         if head is None or own[at] < alike * head:
-            head = heads[int(belongs[at])] = own[at]
+            head = heads[belongs[at]] = own[at]
         levels[at] = round(head)
     return levels

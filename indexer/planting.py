@@ -28,7 +28,7 @@ from retrieval.errors import ImageError, InputError
 from retrieval.images import decode, encode_jpeg
 from retrieval.local_features import LocalFeatures
 from retrieval.sources import ImageSource
-from retrieval.threshold import FLOOR, Evidence
+from retrieval.threshold import CAUTIOUS, FLOOR, Evidence
 
 PLANTED: Final = 600
 """Copies that are planted, as far as there are pictures: of each at most ``EACH``."""
@@ -39,6 +39,9 @@ CERTAIN: Final = 0.9
 """Agreement with the original from which another picture of the catalogue may itself be a copy of it: pairs with it are
 neither right nor wrong."""
 BIN: Final = 0.1
+FEW, SMALL = 2, 100
+"""Pairs from ``CAUTIOUS`` on that may always be copies where so many pictures or fewer were copied: among these other
+pictures seldom agree so well, and one copy that nobody knows of would draw the line above itself."""
 QUALITY: Final = 88
 SMALLEST: Final = 16
 """Shorter side, in pixels, of pictures that are copied."""
@@ -169,7 +172,7 @@ def evidence_of(planted: pa.Table, own: np.ndarray, judged: Iterable[tuple[float
     the original, which nobody knows: the catalogue is full of what is looked for. From ``CERTAIN`` on it is taken for
     one. Below, real copies are taken to agree with each other as two planted copies of one picture do, since both may
     have been edited, so that from how many are certain it follows how many are to be expected in each ``BIN``; what is
-    there beyond these counts as wrong.
+    there beyond these counts as wrong, in a ``SMALL`` folder from ``CAUTIOUS`` on beyond a ``FEW``.
 
     Args:
         planted: ``PLANTED_SCHEMA``, as of ``with_ways``.
@@ -183,7 +186,8 @@ def evidence_of(planted: pa.Table, own: np.ndarray, judged: Iterable[tuple[float
     agreement = np.array([row["agreement"] for row in compared], np.float64)
     beside = np.array([row["original_agreement"] for row in compared], np.float64)
     right = beside == 1.0
-    weight = np.where(right, 1.0, wrong_share(own, twins, beside))
+    few = FEW if len({row["original"] for row in rows}) <= SMALL else 0
+    weight = np.where(right, 1.0, wrong_share(own, twins, beside, few))
     best = [0.0]  # of each planted copy, whose rows follow the one that stands for it
     for row in rows:
         if row["other"] is None:
@@ -201,19 +205,21 @@ def evidence_of(planted: pa.Table, own: np.ndarray, judged: Iterable[tuple[float
     )
 
 
-def wrong_share(own: np.ndarray, twins: np.ndarray, asked: np.ndarray) -> np.ndarray:
+def wrong_share(own: np.ndarray, twins: np.ndarray, asked: np.ndarray, few: int = 0) -> np.ndarray:
     """How many in a hundred pairs of the catalogue that agree so much are no copies, as a share.
 
     Args:
         own: (n,) agreement of pictures of the catalogue with each other.
         twins: (m,) agreement of planted copies of one picture with each other.
         asked: (k,) agreements.
+        few: pairs from ``CAUTIOUS`` on that may be copies in any case.
 
     Returns:
         (k,) float64 in [0, 1]: 0 from ``CERTAIN`` on, 1 below ``FLOOR``.
     """
     edges = np.arange(FLOOR, CERTAIN + BIN / 2, BIN)
     expected = np.histogram(twins, edges)[0] * (own >= CERTAIN).sum() / max(1, int((twins >= CERTAIN).sum()))
+    expected = np.where(edges[:-1] > CAUTIOUS - BIN / 2, np.maximum(expected, few), expected)
     there = np.histogram(own, edges)[0]
     share = 1.0 - np.minimum(1.0, expected / np.maximum(there, 1))
     place = np.clip(np.searchsorted(edges, asked, side="right") - 1, 0, len(share) - 1)

@@ -159,7 +159,8 @@ class Screen:
                 told |= {one.held.sha256: self._of_item(one, item, None, run) for one in several}
                 stands |= {one.held.sha256: item.sha256 for one in several}
             else:
-                nodes.append([several[at] for at in in_order(several, {}, run.fingerprints.grain)])
+                same_pixels = {(0, at): Overlay.same() for at in range(1, len(several))}
+                nodes.append([several[at] for at in in_order(several, same_pixels, run.fingerprints.grain)])
                 stands |= {one.held.sha256: nodes[-1][0].held.sha256 for one in several}
         told |= self._edited(nodes, stands, run)
         found = {}

@@ -17,8 +17,7 @@ def test_two_photos_side_by_side_are_not_removed_as_copies_of_that(tmp_path: Pat
         save(tmp_path / "pictures" / f"{number}.png", photo(number))
     save(tmp_path / "pictures" / "0-grey.jpg", EDITS["grey"](photo(0)))
     save(tmp_path / "pictures" / "beside.jpg", np.hstack([photo(0), photo(1)]))
-    # Of five pictures too little is known to be surer of what agrees by 0.89.
-    found = found_in(tmp_path / "pictures", tmp_path / "catalogue", precision=0.9)
+    found = found_in(tmp_path / "pictures", tmp_path / "catalogue")
     assert sets_of(found) == {frozenset(("0.png", "0-grey.jpg"))}
     assert {frozenset(("0.png", "beside.jpg")), frozenset(("1.png", "beside.jpg"))} <= set(copies_of(found))
 

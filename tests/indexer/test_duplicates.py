@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -148,6 +149,21 @@ def test_kinds_are_told_apart(tmp_path: Path) -> None:
     (kept,) = [row for row in found.groups.to_pylist() if row["id"] == "1/tagged.jpg"]
     assert kept["keep"] and kept["why"] == "more metadata"
     assert LOOKALIKE not in kinds_of(found_in(pictures, tmp_path / "catalogue", lookalike=0.999)).values()
+
+
+def test_an_edit_that_was_saved_with_somewhat_more_bytes_is_not_kept_for_them(tmp_path: Path) -> None:
+    for name, pixels, quality, when in (
+        ("older.jpg", photo(0), 80, 1000),
+        ("edit.jpg", EDITS["recoloured"](photo(0))[:, ::-1], 88, 2000),
+        ("other.png", photo(1), 80, 1500),
+    ):
+        options = {} if name.endswith("png") else {"quality": quality}
+        os.utime(save(tmp_path / "pictures" / name, pixels, **options), (when, when))
+    sizes = [(tmp_path / "pictures" / name).stat().st_size for name in ("older.jpg", "edit.jpg")]
+    assert sizes[0] < sizes[1]
+    found = found_in(tmp_path / "pictures", tmp_path / "catalogue")
+    assert groups_of(found) == [["older.jpg", "edit.jpg"]]
+    assert {row["why"] for row in found.groups.to_pylist()} == {"the oldest file"}
 
 
 def test_contradicting_labels_come_first(tmp_path: Path) -> None:
@@ -341,9 +357,17 @@ def test_a_judged_copy_in_which_nothing_is_seen_makes_no_frame(small: Path, tmp_
     assert (row["kind"], row["how"], row["transform"], row["sure"]) == (COPY, "", None, 1.0)
 
 
-def test_an_unknown_id_was_judged(shelf: Catalogue) -> None:
-    with pytest.raises(NotFoundError, match=r"the id 'nobody', .*; leave that judgement out"):
-        find(shelf, judged={("0/photo.png", "nobody"): True})
+def test_judgements_of_pictures_that_are_gone(shelf: Catalogue) -> None:
+    with pytest.raises(NotFoundError, match=r"none of the pictures that were judged is here, such as 'no one'; give"):
+        find(shelf, judged={("nobody", "no one"): True})
+    gone = {("0/photo.png", "nobody"): True}
+    for judged, of in (({**gone, ("8/photo.png", "9/photo.png"): False}, 2), (gone, 1)):
+        told: list[str] = []
+        found = find(shelf, judged=judged, notice=told.append)
+        assert found.threshold.judged == of - 1
+        assert told == [
+            f"1 of {of} judgements name a picture that is not here (any more), such as 'nobody', and were left out"
+        ]
 
 
 def test_judgements_of_the_same_bytes_that_contradict_each_other(small: Path, tmp_path: Path) -> None:

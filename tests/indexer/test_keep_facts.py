@@ -44,6 +44,15 @@ def test_a_file_is_larger_where_it_is_clearly_larger() -> None:
     assert {at: one.size for at, one in told.items()} == {0: 100_000, 2: 100_000, 1: 59_000, 3: 59_000, 4: 30_000}
 
 
+def test_what_is_put_behind_for_more_than_its_bytes_says_nothing_of_those_of_others() -> None:
+    page = replace(laid(), covered=(1.0, 0.5), beyond=(0.8, 0.0))
+    told = standings([(80, 80)] * 4, [59_000, 61_000, 100_000, 98_000], [(0, 1, laid()), (0, 2, page)], no_grain)
+    assert told[2].framed and not told[0].framed
+    assert (told[0].size, told[1].size, told[2].size) == (61_000, 61_000, 100_000)
+    small = standings([(80, 80), (80, 80), (99, 99)], [59_000, 61_000, 100_000], [(0, 1, None), (1, 2, None)], no_grain)
+    assert [small[at].size for at in range(3)] == [61_000, 61_000, 100_000]
+
+
 def test_groups_are_levelled_each_by_itself() -> None:
     told = standings([(202, 200), (200, 200), (199, 199)], [9] * 3, [(1, 2, laid())], no_grain)
     assert {at: one.pixels for at, one in told.items()} == {1: 200**2, 2: 200**2}

@@ -17,10 +17,10 @@ from indexer import planting
 from indexer.candidates import look_at_items
 from indexer.fingerprints import Fingerprints
 from indexer.known_pairs import KnownPairs, table_of
-from indexer.planting import CERTAIN, PLANTED_SCHEMA, evidence_of, plant, with_ways, wrong_share
+from indexer.planting import CERTAIN, FEW, PLANTED_SCHEMA, SMALL, evidence_of, plant, with_ways, wrong_share
 from retrieval.copies import Overlay
 from retrieval.edits import EDITS
-from retrieval.threshold import FLOOR, choose_threshold
+from retrieval.threshold import CAUTIOUS, FLOOR, choose_threshold
 from tests.indexer.copies import draw, indexed
 
 agreements = st.lists(st.floats(0.0, 1.0), max_size=30).map(lambda values: np.array(values, np.float64))
@@ -47,6 +47,22 @@ def test_where_no_copy_is_certain_everything_else_is_wrong(own: np.ndarray, twin
     own = own[own < CERTAIN]
     asked = np.concatenate([own[own >= FLOOR], [0.89]])
     assert (wrong_share(np.append(own, 0.89), twins, asked) == 1.0).all()
+
+
+@given(st.integers(1, 50), agreements, agreements)
+def test_of_pairs_that_agree_well_a_few_may_be_copies(n: int, own: np.ndarray, twins: np.ndarray) -> None:
+    own = own[own < CAUTIOUS]
+    asked = np.concatenate([own[own >= FLOOR], [0.85]])
+    share = wrong_share(np.concatenate([own, np.full(n, 0.85)]), twins, asked, FEW)
+    assert share[-1] == pytest.approx(max(0, n - FEW) / n)
+    assert (share[:-1] == 1).all()
+
+
+@pytest.mark.parametrize(("originals", "weight"), [(SMALL, 0), (SMALL + 1, 1)])
+def test_in_a_small_folder_one_pair_that_agrees_well_may_be_a_copy(originals: int, weight: int) -> None:
+    rows = [row(number, None, 0, 0) for number in range(originals)]
+    evidence = evidence_of(table(*rows, row(0, 200, 0.8, 0.85)), np.array([0.85]))
+    assert evidence.weight.tolist() == [weight]
 
 
 def test_what_is_there_beyond_what_is_expected_is_wrong() -> None:

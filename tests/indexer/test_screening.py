@@ -206,6 +206,18 @@ def test_of_copies_that_come_in_together_the_best_is_taken(shop: Catalogue, wors
     assert (shop.version, shop.rejected.version) == (version, refused)
 
 
+@pytest.mark.parametrize("names", [("a.jpg", "b.jpg"), ("b.jpg", "a.jpg")])
+def test_of_the_same_pixels_the_one_with_metadata_is_taken(
+    shop: Catalogue, tmp_path: Path, names: tuple[str, str]
+) -> None:
+    tagged, plain = (tmp_path / "incoming" / name for name in names)
+    tagged.parent.mkdir()
+    tagged.write_bytes(with_exif(jpeg(photo(8))))
+    plain.write_bytes(jpeg(photo(8)) + bytes(200))  # more bytes than the metadata has
+    screened(shop, tagged.parent)
+    assert rejected(shop) == {plain.name: f"a copy of {tagged.name} (same pixels)"}
+
+
 def test_of_copies_that_come_in_together_the_best_is_not_flagged(shop: Catalogue, worse_first: Path) -> None:
     screened(shop, worse_first, FLAG)
     said = {id: of for id, of in flagged(shop).items() if of is not None}

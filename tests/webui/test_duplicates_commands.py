@@ -134,7 +134,7 @@ def test_why_one_is_kept_is_told_of_each_copy(photos: Path, tmp_path: Path, kept
     (photos / "list.csv").unlink()
     save(photos / "0/grey.png", EDITS["grey"](photo(0)))
     save(photos / "0/smaller.png", EDITS["smaller"](photo(0)))
-    code, said, told = run("duplicates", photos, *ON_CPU, "--precision", "0.9", "--out", tmp_path / "out")
+    code, said, told = run("duplicates", photos, *ON_CPU, "--out", tmp_path / "out")
     assert code == 0, told
     with (tmp_path / "out/groups.csv").open(newline="") as file:
         why = {row["id"]: row["why"] for row in csv.DictReader(file)}
@@ -206,6 +206,14 @@ def test_a_report_and_what_somebody_writes_into_it(shelf: Path, tmp_path: Path, 
     assert found["threshold"]["judged"] == 1
 
 
+def test_a_judgement_of_what_was_set_aside_stands_in_nobodys_way(shelf: Path, tmp_path: Path, run: Run) -> None:
+    judged = tmp_path / "judged.csv"
+    judged.write_text("a,b,copy\n0/photo.png,gone.jpg,yes\n")
+    code, _, told = run("duplicates", shelf, *ON_CPU, "--judged", judged, "--out", tmp_path / "out")
+    assert code == 0 and "1 of 1 judgements name a picture that is not here (any more), such as 'gone.jpg'" in told
+    assert "0/photo.png,gone.jpg,yes" in (tmp_path / "out/pairs.csv").read_text().replace(",,", ",")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -219,7 +227,7 @@ def test_a_report_and_what_somebody_writes_into_it(shelf: Path, tmp_path: Path, 
         (("SHELF", "--between", "train", "nowhere"), "no item has 'nowhere' in column 'split'"),
         (("SHELF", "--between", "train", "train"), "is named twice"),
         (("SHELF", "--between", "a", "b", "--split-column", "part"), "has no column 'part'"),
-        (("SHELF", "--judged", "JUDGED"), "the id 'nobody'"),
+        (("SHELF", "--judged", "JUDGED"), "none of the pictures that were judged is here"),
         (("SHELF", "--judged", "nowhere.csv"), "cannot read nowhere.csv"),
         (("SHELF", "--out", "PHOTOS"), "holds other things"),
         (("SHELF", "--out", "FILE"), "is a file"),
@@ -238,7 +246,7 @@ def test_what_cannot_be_asked(
     shelf: Path, photos: Path, tmp_path: Path, run: Run, arguments: tuple[str, ...], said: str
 ) -> None:
     judged = tmp_path / "judged.csv"
-    judged.write_text("a,b,copy\n0/photo.png,nobody,yes\n")
+    judged.write_text("a,b,copy\nno one,nobody,yes\n")
     words = {"SHELF": shelf, "PHOTOS": photos, "JUDGED": judged, "FILE": judged}
     code, out, told = run("duplicates", *(words.get(word, word) for word in arguments), *ON_CPU)
     assert code == 2
