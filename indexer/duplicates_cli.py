@@ -136,6 +136,7 @@ def duplicates(
     from indexer.duplicates_files import check_folder, read_decisions, read_judged
     from indexer.examining import check_effort
     from indexer.place import ABOUT_FILE
+    from indexer.quarantine import refuse_interrupted
 
     if not undo and run is not None:
         raise click.UsageError("--run goes with --undo")
@@ -158,6 +159,8 @@ def duplicates(
     with _opened(place, other, device=device, runtime=runtime, as_found=undo or decisions is not None) as opened:
         if undo:
             ctx.exit(0 if _undo(opened, run, as_json) else LEFT_ALONE)
+        if action is not None:
+            refuse_interrupted(opened)  # before what may take hours
         found = None
         if decisions is None:
             found = _find(

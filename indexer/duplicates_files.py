@@ -174,14 +174,21 @@ def read_decisions(path: Path) -> pa.Table:
     that were written before there was a column ``sha256`` are read as well.
 
     Raises:
-        InputError: it is no such file, removes nothing or all of a group, or says what is no decision or no SHA-256.
+        InputError: it is no such file, removes nothing or all of a group, says what is no decision or no SHA-256, has
+            an item twice, or one without a group.
     """
     groups: dict[str, list[dict[str, str]]] = defaultdict(list)
+    met = set[str]()
     decided = _read(path, ("group", "decision", "id", "kind"), GROUPS, besides=("sha256",))
     for row in decided:
         decision = row["decision"].strip().lower()
         if decision not in DECISIONS:
             raise InputError(f"{path} says {row['decision']!r} of {row['id']!r}; a decision is {', '.join(DECISIONS)}")
+        if row["id"] in met:
+            raise InputError(f"{path} has several rows of {row['id']!r}; leave one of them")
+        met.add(row["id"])
+        if not row["group"].strip():
+            raise InputError(f"{path} says no group of {row['id']!r}; leave that column as it was written")
         sha256 = row["sha256"].strip().lower()
         if not _SHA256.fullmatch(sha256):
             raise InputError(

@@ -60,20 +60,27 @@ def open_folders(
         notice: told sentences.
 
     Raises:
-        NotFoundError: there is no such folder; or no catalogue of it yet, and none is to be made.
-        InputError: it is no folder, one lies inside the other, or they hold no picture that can be read.
+        NotFoundError: there is no such folder, and it is to be brought up to date; or no catalogue of it yet, and none
+            is to be made.
+        InputError: it is no folder, one lies inside the other or is the other, or they hold no picture that can be
+            read.
         BusyError: another process is writing it.
     """
+    path, called = catalogue_of(folders), Called(tuple(folders), kept=True)
+    known = (path / ABOUT_FILE).exists()
     for folder in folders:
         if not folder.exists():
+            if known and not update:  # what was set aside in the other one can be brought back
+                continue
             raise NotFoundError(f"there is no catalogue and no folder at {folder}")
         if not folder.is_dir():
             raise InputError(f"{folder} is neither a catalogue nor a folder of pictures; index it with lookalike index")
     places = [folder.resolve() for folder in folders]
+    if update and len(places) == 2 and places[0].samefile(places[1]):  # by another path, as where it is mounted twice
+        raise InputError(f"{folders[0]} and {folders[1]} are one folder; name it once")
     if len(places) == 2 and (places[0].is_relative_to(places[1]) or places[1].is_relative_to(places[0])):
         raise InputError(f"{folders[0]} and {folders[1]} lie inside each other; name the outer one alone")
-    path, called = catalogue_of(folders), Called(tuple(folders), kept=True)
-    if not update and not (path / ABOUT_FILE).exists():
+    if not update and not known:
         besides = stray(folders)
         besides = f"; but {besides}" if besides else ""
         raise NotFoundError(f"nothing is known of {called}: run lookalike duplicates {called.words} first{besides}")

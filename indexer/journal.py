@@ -22,7 +22,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
@@ -33,7 +32,7 @@ from indexer.catalogue import Catalogue
 from indexer.files import write_bytes, write_error
 from indexer.moving import make_folder
 from retrieval.errors import DamagedError, NotFoundError
-from retrieval.folders import ASIDE
+from retrieval.folders import ASIDE, RUN
 
 FORMAT: Final = 2
 READ: Final = (1, 2)
@@ -41,7 +40,6 @@ READ: Final = (1, 2)
 LISTED: Final = 10
 """Runs that a message names."""
 FOLDER: Final = Path("duplicates") / "journal"
-_NAME: Final = re.compile(r"(\d{4,})-\d{8}T\d{6}Z")
 
 State = Literal["applied", "nothing done", "interrupted", "partly undone", "undone"]
 STATES: Final[tuple[State, ...]] = get_args(State)
@@ -222,7 +220,7 @@ def next_run(catalogue: Catalogue, quarantines: Iterable[Path] = ()) -> str:
     """
     names = [path.stem for path in _journals(catalogue)]
     names += [path.name for place in quarantines if place.is_dir() for path in place.iterdir()]
-    numbers = [int(found[1]) for name in names if (found := _NAME.fullmatch(name))]
+    numbers = [int(found[1]) for name in names if (found := RUN.fullmatch(name))]
     return f"{max(numbers, default=0) + 1:04d}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
 
 
@@ -286,7 +284,7 @@ def stray(folders: Iterable[Path], known: Collection[str] = ()) -> str:
     for folder in folders:
         with contextlib.suppress(OSError):  # there is none, or it may not be looked into
             inside = sorted((folder / ASIDE).iterdir())
-            places += [place for place in inside if _NAME.fullmatch(place.name) and place.name not in known]
+            places += [place for place in inside if RUN.fullmatch(place.name) and place.name not in known]
     places = [place for place in places if any(files for _, _, files in os.walk(place))]
     if not places:
         return ""
@@ -367,7 +365,7 @@ def _line(value: Mapping[str, Any]) -> bytes:
 
 def _journals(catalogue: Catalogue) -> list[Path]:
     """In the order in which they were begun."""
-    found = [path for path in (catalogue.path / FOLDER).glob("*.jsonl") if _NAME.fullmatch(path.stem)]
+    found = [path for path in (catalogue.path / FOLDER).glob("*.jsonl") if RUN.fullmatch(path.stem)]
     return sorted(found, key=lambda path: (int(path.stem.partition("-")[0]), path.stem))
 
 

@@ -13,6 +13,7 @@ import os
 import shutil
 import stat
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +31,23 @@ class Hindrance(Exception):
     """Why a file is left as it is; the message is one clause."""
 
 
+@dataclass(frozen=True)
+class Likeness:
+    """What a file is under whatever name, and is again when it was brought back.
+
+    Attributes:
+        sha256: of its bytes, 32 bytes.
+        mode: permission bits.
+        mtime_ns: time of modification, nanoseconds since 1970.
+        owner: numbers of its user and its group; None: not known.
+    """
+
+    sha256: bytes
+    mode: int
+    mtime_ns: int
+    owner: tuple[int, int] | None
+
+
 @contextlib.contextmanager
 def hindrances() -> Iterator[None]:
     """Word the errors of the system and of a source as hindrances."""
@@ -42,7 +60,8 @@ def hindrances() -> Iterator[None]:
     except FileExistsError as error:
         raise Hindrance("another file is there already") from error
     except PermissionError as error:
-        raise Hindrance("permission denied") from error
+        places = ", ".join(str(place) for place in (error.filename, error.filename2) if place is not None)
+        raise Hindrance(f"permission denied: {places}" if places else "permission denied") from error
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise Hindrance("the disk is full" if full else (error.strerror or str(error)).lower()) from error
@@ -69,7 +88,7 @@ def place_for(root: str, relative: str) -> Path:
     """The path of a file that may be gone, with its folder as well, if no symlink leads there.
 
     Args:
-        root: absolute, free of symlinks, and there.
+        root: absolute and free of symlinks.
         relative: POSIX, relative to it.
 
     Raises:
@@ -77,7 +96,10 @@ def place_for(root: str, relative: str) -> Path:
     """
     place = Path(root, relative)
     with hindrances():
-        if not stat.S_ISDIR(os.lstat(root).st_mode):
+        there = state_of(Path(root))
+        if there is None:
+            raise Hindrance(f"{root} is not there; try again once it is")
+        if not stat.S_ISDIR(there.st_mode):
             raise Hindrance(f"{root} is no folder")
         if ".." in relative.split("/") or not place.is_relative_to(root):
             raise Hindrance("it would lie outside its source")
@@ -123,7 +145,9 @@ def make_folder(folder: Path) -> list[Path]:
 
 
 def tidy(folder: Path, made: Collection[Path]) -> None:
-    """Take away the folders below one, it, and those of ``made`` above it, as far as nothing is in them."""
+    """Take away the folders below one, it, and those of ``made`` above, if empty; none where a symlink leads to it."""
+    if Path(os.path.realpath(folder)) != folder:
+        return
     for place, _, _ in os.walk(folder, topdown=False):
         with contextlib.suppress(OSError):  # something is left in it
             Path(place).rmdir()
@@ -168,19 +192,13 @@ def digest_file(path: Path) -> tuple[bytes, os.stat_result]:
     return digest, before
 
 
-def dress(path: Path, *, mode: int, mtime_ns: int) -> None:
-    """Give a file a mode and a time of modification, where it has others.
-
-    Args:
-        path: a regular file.
-        mode: permission bits.
-        mtime_ns: nanoseconds since 1970.
-    """
+def dress(path: Path, like: Likeness) -> None:
+    """Give a regular file a mode and a time of modification, where it has others."""
     now = os.lstat(path)
-    if stat.S_IMODE(now.st_mode) != mode:
-        os.chmod(path, mode)  # noqa: PTH101
-    if now.st_mtime_ns != mtime_ns:
-        os.utime(path, ns=(now.st_atime_ns, mtime_ns))
+    if stat.S_IMODE(now.st_mode) != like.mode:
+        os.chmod(path, like.mode)  # noqa: PTH101
+    if now.st_mtime_ns != like.mtime_ns:
+        os.utime(path, ns=(now.st_atime_ns, like.mtime_ns))
 
 
 def discard(path: Path) -> None:
@@ -189,19 +207,17 @@ def discard(path: Path) -> None:
         os.unlink(path)  # noqa: PTH108
 
 
-def copy_file(path: Path, temporary: Path, *, sha256: bytes, mode: int, mtime_ns: int, attributes: bool) -> None:
+def copy_file(path: Path, temporary: Path, like: Likeness, *, attributes: bool) -> None:
     """Copy a file to a temporary one that is on disk, and read again, when this returns.
 
     Args:
         path: a regular file.
         temporary: what a killed run left there is replaced.
-        sha256: that the copy must have, 32 bytes.
-        mode: permission bits of the copy.
-        mtime_ns: its time of modification.
-        attributes: whether owner and extended attributes are copied, where the system lets us.
+        like: what the copy must be; its owner may be another where files have none, if it can be given back later.
+        attributes: whether extended attributes are copied, where the system lets us.
 
     Raises:
-        Hindrance: the copy has other bytes.
+        Hindrance: the copy has other bytes, or would be somebody else's for good.
         OSError: it could not be written; there is no copy.
     """
     discard(temporary)
@@ -212,10 +228,11 @@ def copy_file(path: Path, temporary: Path, *, sha256: bytes, mode: int, mtime_ns
             while data := memoryview(os.read(source, _CHUNK)):
                 while data:
                     data = data[os.write(into, data) :]
+            _give(temporary, like.owner, os.fstat(source))
             if attributes:
-                _copy_attributes(path, temporary)
-            os.utime(temporary, ns=(os.fstat(source).st_atime_ns, mtime_ns))
-            os.chmod(temporary, mode)  # noqa: PTH101
+                shutil.copystat(path, temporary, follow_symlinks=False)
+            os.utime(temporary, ns=(os.fstat(source).st_atime_ns, like.mtime_ns))
+            os.chmod(temporary, like.mode)  # noqa: PTH101
             os.fsync(into)
             os.lseek(into, 0, os.SEEK_SET)
             digest = hashlib.sha256()
@@ -223,7 +240,7 @@ def copy_file(path: Path, temporary: Path, *, sha256: bytes, mode: int, mtime_ns
                 digest.update(data)
         finally:
             os.close(into)
-        if digest.digest() != sha256:
+        if digest.digest() != like.sha256:
             raise Hindrance("its bytes changed while it was copied")
     except (OSError, Hindrance):
         discard(temporary)
@@ -251,9 +268,7 @@ def publish(temporary: Path, target: Path) -> None:
     discard(temporary)
 
 
-def relocate(
-    path: Path, target: Path, *, temporary: Path, state: os.stat_result, sha256: bytes, mode: int, mtime_ns: int
-) -> None:
+def relocate(path: Path, target: Path, *, temporary: Path, state: os.stat_result, like: Likeness) -> None:
     """Move a file to a free name, on the same file system or another.
 
     A kill leaves it under its old name, under both, or under the new one, and perhaps a temporary file.
@@ -263,9 +278,7 @@ def relocate(
         target: its new name, in a folder that is there.
         temporary: a name beside ``target``.
         state: of the file when it was hashed.
-        sha256: of the file, 32 bytes.
-        mode: permission bits of a copy on another file system.
-        mtime_ns: its time of modification.
+        like: what a copy on another file system must be.
 
     Raises:
         Hindrance: it is as it was, or has been changed by somebody else.
@@ -277,8 +290,10 @@ def relocate(
     except OSError as error:
         if error.errno not in _NO_LINK:
             raise
+        if error.errno != errno.EXDEV and _renamed(path, target, state):
+            return
         linked = False
-        copy_file(path, temporary, sha256=sha256, mode=mode, mtime_ns=mtime_ns, attributes=True)
+        copy_file(path, temporary, like, attributes=True)
         try:
             publish(temporary, target)
         except OSError:
@@ -323,31 +338,63 @@ def become_link(path: Path, kept: Path, *, temporary: Path, state: os.stat_resul
         raise
 
 
-def make_independent(path: Path, *, temporary: Path, sha256: bytes, mode: int, mtime_ns: int) -> None:
+def make_independent(path: Path, *, temporary: Path, state: os.stat_result, like: Likeness) -> None:
     """Give a hard link bytes of its own again, in one step that is seen whole or not at all.
 
     Args:
         path: a regular file.
         temporary: a name beside it; a kill may leave it.
-        sha256: of the file, 32 bytes.
-        mode: permission bits that it gets.
-        mtime_ns: time of modification that it gets.
+        state: of the file before it was hashed; the copy gets the same owner.
+        like: what else it gets.
 
     Raises:
-        Hindrance: it has other bytes; it is as it was.
+        Hindrance: it has other bytes, or belongs to somebody else; it is as it was.
         OSError: it is as it was.
     """
-    copy_file(path, temporary, sha256=sha256, mode=mode, mtime_ns=mtime_ns, attributes=False)
+    copy_file(path, temporary, replace(like, owner=(state.st_uid, state.st_gid)), attributes=False)
     try:
+        if not unchanged(state, state_of(path)):
+            raise Hindrance("it changed while it was copied")
         os.replace(temporary, path)  # noqa: PTH105
-    except OSError:
+    except (OSError, Hindrance):
         discard(temporary)
         raise
     sync_folder(path.parent)
 
 
-def _copy_attributes(path: Path, copy: Path) -> None:
-    about = os.lstat(path)
-    with contextlib.suppress(OSError):  # another's file, and we are not root: the copy is ours
-        os.chown(copy, about.st_uid, about.st_gid)
-    shutil.copystat(path, copy, follow_symlinks=False)
+def _renamed(path: Path, target: Path, state: os.stat_result) -> bool:
+    """Move a file within its file system where it may have no second name: it stays the file of whose it is.
+
+    Says whether these are of one file system. What appears as ``target`` between the look and the next line would be
+    overwritten, as by ``publish``.
+    """
+    if state_of(target) is not None:
+        raise FileExistsError(errno.EEXIST, "File exists", str(target))
+    if not unchanged(state, state_of(path)):
+        raise Hindrance("it changed while it was moved")
+    try:
+        os.rename(path, target)  # noqa: PTH104
+    except OSError as error:
+        if error.errno == errno.EXDEV:
+            return False
+        raise
+    if not unchanged(state, state_of(target)):
+        if state_of(path) is not None:
+            raise Hindrance(f"it changed while it was moved; it is kept as {target}")
+        os.rename(target, path)  # noqa: PTH104
+        raise Hindrance("it changed while it was moved")
+    with contextlib.suppress(OSError):  # after a crash it is here or there, and either is whole
+        sync_folder(target.parent)
+    return True
+
+
+def _give(copy: Path, owner: tuple[int, int] | None, about: os.stat_result) -> None:
+    if not hasattr(os, "chown"):  # Windows
+        return
+    with contextlib.suppress(OSError):  # another's file, and we are not root; or files have no owners here
+        os.chown(copy, *(owner or (about.st_uid, about.st_gid)))
+    now = os.lstat(copy)
+    if owner is None or (now.st_uid, now.st_gid) == owner or os.geteuid() == 0:
+        return
+    if owner[0] != os.geteuid() or owner[1] not in {os.getegid(), *os.getgroups()}:
+        raise Hindrance("it belongs to another user or group, and a copy of it would not; do it as root")

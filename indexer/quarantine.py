@@ -26,6 +26,7 @@ from indexer.files import TEMPORARY_PREFIX, atomic_write, sync_folder, write_err
 from indexer.journal import Journal, next_run, records, temporary_name
 from indexer.moving import (
     Hindrance,
+    Likeness,
     become_link,
     digest_file,
     hindrances,
@@ -118,21 +119,38 @@ def apply_decisions(
     if quarantine is not None and action != MOVE:
         raise InputError(f"the action {action!r} moves no file, so it has no use for a quarantine folder")
     with catalogue.writing():
-        for record in records(catalogue):
-            if record.state == "interrupted":
-                raise CatalogueError(
-                    f"the run {record.run} of {catalogue.called} was interrupted; bring it back with lookalike "
-                    f"duplicates {catalogue.called.words} --undo, then apply again"
-                )
+        refuse_interrupted(catalogue)
         places = quarantines_for(catalogue, quarantine) if action == MOVE else None
         planned = plan(catalogue, decisions, action)
         with contextlib.closing(_Run(catalogue, action, places, planned)) as run:
             progress(len(run.skipped), decisions.num_rows, len(run.skipped))
-            for one in planned.candidates:
-                run.carry_out(one)
-                seen = len(run.done) + len(run.already) + len(run.skipped)
-                progress(seen, decisions.num_rows, len(run.skipped))
-            return run.finish()
+            try:
+                for one in planned.candidates:
+                    run.carry_out(one)
+                    seen = len(run.done) + len(run.already) + len(run.skipped)
+                    progress(seen, decisions.num_rows, len(run.skipped))
+                return run.finish()
+            except CatalogueError as error:
+                if not run.begun:
+                    raise
+                raise CatalogueError(
+                    f"{error}; but first take back what was done until then ({len(run.done)} of {decisions.num_rows}) "
+                    f"with lookalike duplicates {catalogue.called.words} --undo"
+                ) from error
+
+
+def refuse_interrupted(catalogue: Catalogue) -> None:
+    """Raise CatalogueError where a run was interrupted and not undone: nothing can be applied before it is.
+
+    Raises:
+        DamagedError: a journal is not what was written.
+    """
+    for record in records(catalogue):
+        if record.state == "interrupted":
+            raise CatalogueError(
+                f"the run {record.run} of {catalogue.called} was interrupted; bring it back with lookalike "
+                f"duplicates {catalogue.called.words} --undo, then apply again"
+            )
 
 
 class _Run:
@@ -153,6 +171,11 @@ class _Run:
         self.already: list[str] = []
         self.skipped = dict(planned.skipped)
         self._bytes = 0
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a journal."""
+        return self._journal is not None
 
     def close(self) -> None:
         """Let go of the journal."""
@@ -218,6 +241,7 @@ class _Run:
             "bytes": state.st_size,
             "mode": stat.S_IMODE(state.st_mode),
             "mtime_ns": state.st_mtime_ns,
+            "owner": [state.st_uid, state.st_gid],
         }
         if self._action != LINK:
             self._move(one, path, state, about)
@@ -228,6 +252,11 @@ class _Run:
         return True
 
     def _move(self, one: Candidate, path: Path, state: os.stat_result, about: dict[str, Any]) -> None:
+        stay = list(dict.fromkeys(one.kept.values()))
+        for kept in stay:
+            other = self._kept.check(kept)[1]
+            if other is not None and same_file(state, other) and state.st_nlink == 1:
+                raise Hindrance(f"its file is that of {kept!r} too, which stays, by another path")
         self._begin()
         *folders, name = one.uri.split("/")
         # Files of ours that begin like this are swept away.
@@ -239,17 +268,22 @@ class _Run:
             make_folder(target.parent)
             if state_of(target) is not None:
                 raise Hindrance("a file of that name is in quarantine already")
-        temporary = target.with_name(temporary_name(self._name, self._number))
+        temporary = temporary_name(self._name, self._number)
+        owner = state.st_uid, state.st_gid
+        like = Likeness(one.sha256, mode=about["mode"], mtime_ns=about["mtime_ns"], owner=owner)
         with self._intended(one, {"to": to, **about}):
-            relocate(
-                path,
-                target,
-                temporary=temporary,
-                state=state,
-                sha256=one.sha256,
-                mode=about["mode"],
-                mtime_ns=about["mtime_ns"],
-            )
+            relocate(path, target, temporary=target.with_name(temporary), state=state, like=like)
+            try:
+                for kept in stay:
+                    self._kept.check(kept)
+            except Hindrance as error:
+                # One folder by two paths, as where it is mounted twice; or another run has just moved the kept one.
+                self._kept.look_again()
+                with contextlib.suppress(Hindrance, OSError):  # else it stands in quarantine, as the journal says
+                    moved = digest_file(target)[1]
+                    relocate(target, path, temporary=path.with_name(temporary), state=moved, like=like)
+                if state_of(target) is None:
+                    raise Hindrance(f"it was put back, since with it went the one that is kept: {error}") from error
         self._used.add(self._aside[one.source])
 
     def _link(self, one: Candidate, path: Path, state: os.stat_result, about: dict[str, Any]) -> bool:
@@ -336,6 +370,10 @@ class _Kept:
         if isinstance(known, Hindrance):
             raise Hindrance(str(known))
         return known
+
+    def look_again(self) -> None:
+        """Take nothing that was seen for granted any more."""
+        self._known.clear()
 
     def _look(self, item: Mapping[str, Any]) -> tuple[Path | None, os.stat_result | None]:
         path: Path | None = None

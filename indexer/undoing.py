@@ -33,6 +33,7 @@ from indexer.journal import (
 )
 from indexer.moving import (
     Hindrance,
+    Likeness,
     digest_file,
     discard,
     dress,
@@ -171,26 +172,29 @@ def _bring_back(catalogue: Catalogue, record: Record, number: int, intent: dict[
 
 
 def _move_back(intent: dict[str, Any], place: Path, aside: Path, temporary: Path, *, done: bool) -> bool:
-    sha256, mode, mtime_ns = bytes.fromhex(intent["sha256"]), intent["mode"], intent["mtime_ns"]
+    like = _likeness(intent)
     here, there = state_of(place), state_of(aside)
     if there is None:
-        if _has(place, here, sha256) or (here is not None and not done):
+        if _has(place, here, like.sha256) or (here is not None and not done):
             return False
         raise Hindrance(f"it is neither in its place nor in quarantine, where it should be {aside}")
-    if not _has(aside, there, sha256):
-        raise Hindrance(f"its file has been changed in quarantine, and is left there: {aside}")
+    if not _has(aside, there, like.sha256):
+        how = "" if there.st_nlink == 1 else ", or through another hard link of it"
+        raise Hindrance(f"its file has been changed in quarantine{how}, and is left there: {aside}")
     if here is None:
         make_folder(place.parent)
-        dress(aside, mode=mode, mtime_ns=mtime_ns)
+        if there.st_nlink == 1:  # else it is another file too, which is none of ours
+            dress(aside, like)
         _, state = digest_file(aside)
-        relocate(aside, place, temporary=temporary, state=state, sha256=sha256, mode=mode, mtime_ns=mtime_ns)
+        relocate(aside, place, temporary=temporary, state=state, like=like)
         return True
     if same_file(here, there):
         # Killed between the new name and the end of the old one, by the run or by an undo.
-        dress(place, mode=mode, mtime_ns=mtime_ns)
+        if there.st_nlink == 2:
+            dress(place, like)
         discard(aside)
         return True
-    if _has(place, here, sha256) and (stat.S_IMODE(here.st_mode), here.st_mtime_ns) == (mode, mtime_ns):
+    if _has(place, here, like.sha256) and (stat.S_IMODE(here.st_mode), here.st_mtime_ns) == (like.mode, like.mtime_ns):
         # The same between file systems: what is in its place is the file in all that it was.
         discard(aside)
         return True
@@ -198,7 +202,7 @@ def _move_back(intent: dict[str, Any], place: Path, aside: Path, temporary: Path
 
 
 def _unlink(intent: dict[str, Any], place: Path, temporary: Path, *, done: bool) -> bool:
-    sha256, mode, mtime_ns = bytes.fromhex(intent["sha256"]), intent["mode"], intent["mtime_ns"]
+    like = _likeness(intent)
     here, kept = state_of(place), state_of(Path(intent["kept"]))
     if here is None:
         raise Hindrance("its file is gone, and is not made anew")
@@ -206,13 +210,25 @@ def _unlink(intent: dict[str, Any], place: Path, temporary: Path, *, done: bool)
         kept is not None and same_file(here, kept)
     )
     if linked:
-        if not _has(place, here, sha256):
+        if not _has(place, here, like.sha256):
             raise Hindrance(f"its bytes were changed through the file it is a link of, {intent['kept']}")
-        make_independent(place, temporary=temporary, sha256=sha256, mode=mode, mtime_ns=mtime_ns)
+        make_independent(place, temporary=temporary, state=here, like=like)
         return True
-    if done and not (_has(place, here, sha256) and (stat.S_IMODE(here.st_mode), here.st_mtime_ns) == (mode, mtime_ns)):
+    if done and not (
+        _has(place, here, like.sha256) and (stat.S_IMODE(here.st_mode), here.st_mtime_ns) == (like.mode, like.mtime_ns)
+    ):
         raise Hindrance("another file is in its place now, and is left there")
     return False
+
+
+def _likeness(intent: dict[str, Any]) -> Likeness:
+    owner = intent.get("owner")  # journals did not have it at first
+    return Likeness(
+        sha256=bytes.fromhex(intent["sha256"]),
+        mode=intent["mode"],
+        mtime_ns=intent["mtime_ns"],
+        owner=None if owner is None else (owner[0], owner[1]),
+    )
 
 
 def _has(path: Path, state: os.stat_result | None, sha256: bytes) -> bool:

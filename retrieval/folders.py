@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -18,6 +19,8 @@ IMAGE_SUFFIXES: Final = frozenset(
 PARQUET_SUFFIXES: Final = frozenset({".parquet", ".pq"})
 ASIDE: Final = ".lookalike-quarantine"
 """A hidden folder in which copies of the pictures beside it are set aside: ours, and no input."""
+RUN: Final = re.compile(r"(\d{4,})-\d{8}T\d{6}Z")
+"""Name of a folder of copies that one run has set aside, wherever that is: no input either."""
 
 
 @dataclass
@@ -41,7 +44,8 @@ def look_into(folder: Path) -> Contents:
     """List a folder and the folders below it.
 
     Symlinked folders are not entered, so a loop ends where it begins; symlinks to files are taken when they end
-    within ``folder``. Names that begin with a dot are hidden and not taken; ``ASIDE`` is not even rejected.
+    within ``folder``. Names that begin with a dot are hidden and not taken, nor is what was set aside (``RUN``);
+    ``ASIDE`` is not even rejected.
 
     Args:
         folder: absolute.
@@ -80,6 +84,8 @@ def _sort_in(entry: os.DirEntry[str], path: str, root: Root, contents: Contents,
     if is_folder and entry.name == ASIDE:
         contents.aside = True
         return
+    if is_folder and RUN.fullmatch(entry.name):
+        raise ImageError("a folder of copies that were set aside")
     if entry.name.startswith("."):
         raise ImageError("a hidden folder" if is_folder else "a hidden file")
     if is_folder:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import sys
@@ -43,14 +42,14 @@ class Killed(BaseException):
 
 
 @contextmanager
-def ending(at: int, how: Callable[[], None], *, lasting: bool, devices: bool = False) -> Iterator[list[str]]:
+def ending(at: int, how: Callable[[], None], *, lasting: bool, refused: int | None = None) -> Iterator[list[str]]:
     """Call ``how`` in place of the call number ``at``, a write having written half; yields the names of the calls.
 
     Args:
         at: counted from 0.
         how: raises, or does not return.
         lasting: whether all later calls end so too.
-        devices: whether hard links fail, as between two file systems.
+        refused: the error of every hard link, as between two file systems or where there are none.
     """
     made: list[str] = []
 
@@ -70,8 +69,8 @@ def ending(at: int, how: Callable[[], None], *, lasting: bool, devices: bool = F
                 real(arguments[0], bytes(arguments[1])[: len(arguments[1]) // 2])
             if number == at or (lasting and number > at):
                 end(name)
-            if devices and name == "link":
-                raise OSError(errno.EXDEV, "Invalid cross-device link")
+            if refused is not None and name == "link":
+                raise OSError(refused, os.strerror(refused))
             result = real(*arguments, **kept)
             if name in ("append", "remove"):  # a commit may be made and its maker killed before it knows
                 made.append(f"after {name}")

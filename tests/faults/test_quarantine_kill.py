@@ -28,8 +28,8 @@ from tests.indexer.files import FILES, GO, catalogue_of, decided, items_of, tree
 NEVER = 10**9
 MOST = 200
 """Calls that a run may make; more, and something goes round in a circle."""
-WAYS = [("move", False), ("move", True), ("link", False), ("forget", False)]
-"""Actions, and whether the quarantine is on another file system."""
+WAYS = [("move", None), ("move", errno.EXDEV), ("move", errno.EPERM), ("link", None), ("forget", None)]
+"""Actions, and why no hard link can be made: the quarantine is on another file system, or this one has none."""
 
 
 class Place:
@@ -104,11 +104,11 @@ def at_every_call(tmp_path: Path, attempt: Callable[[Place, int], bool]) -> None
     raise AssertionError("the run never came to its end")
 
 
-@pytest.mark.parametrize(("action", "devices"), WAYS)
-def test_applying_killed_at_any_call_is_undone(tmp_path: Path, action: str, devices: bool) -> None:
+@pytest.mark.parametrize(("action", "refused"), WAYS)
+def test_applying_killed_at_any_call_is_undone(tmp_path: Path, action: str, refused: int | None) -> None:
     def attempt(place: Place, at: int) -> bool:
         over = False
-        with ending(at, killed, lasting=True, devices=devices):
+        with ending(at, killed, lasting=True, refused=refused):
             try:
                 place.apply(action)
                 over = True
@@ -124,13 +124,13 @@ def test_applying_killed_at_any_call_is_undone(tmp_path: Path, action: str, devi
     at_every_call(tmp_path, attempt)
 
 
-@pytest.mark.parametrize(("action", "devices"), WAYS)
-def test_undoing_killed_at_any_call_is_completed_by_the_next(tmp_path: Path, action: str, devices: bool) -> None:
+@pytest.mark.parametrize(("action", "refused"), WAYS)
+def test_undoing_killed_at_any_call_is_completed_by_the_next(tmp_path: Path, action: str, refused: int | None) -> None:
     def attempt(place: Place, at: int) -> bool:
-        with ending(NEVER, killed, lasting=True, devices=devices):
+        with ending(NEVER, killed, lasting=True, refused=refused):
             place.apply(action)
         over = False
-        with ending(at, killed, lasting=True, devices=devices):
+        with ending(at, killed, lasting=True, refused=refused):
             try:
                 place.undo()
                 over = True
@@ -143,18 +143,18 @@ def test_undoing_killed_at_any_call_is_completed_by_the_next(tmp_path: Path, act
     at_every_call(tmp_path, attempt)
 
 
-@pytest.mark.parametrize(("action", "devices"), WAYS)
-def test_both_killed_one_after_the_other(tmp_path: Path, action: str, devices: bool) -> None:
+@pytest.mark.parametrize(("action", "refused"), WAYS)
+def test_both_killed_one_after_the_other(tmp_path: Path, action: str, refused: int | None) -> None:
     def attempt(place: Place, at: int) -> bool:
         over = False
-        with ending(3 * at, killed, lasting=True, devices=devices):
+        with ending(3 * at, killed, lasting=True, refused=refused):
             try:
                 place.apply(action)
                 over = True
             except Killed:
                 pass
         for again in (5, 11, 17, 23):  # each gets a little further than the one before
-            ended = ending(at % 3 + again, killed, lasting=True, devices=devices)
+            ended = ending(at % 3 + again, killed, lasting=True, refused=refused)
             with contextlib.suppress(Killed, NotFoundError), ended:
                 place.undo()
             place.nothing_is_lost()
@@ -164,10 +164,10 @@ def test_both_killed_one_after_the_other(tmp_path: Path, action: str, devices: b
     at_every_call(tmp_path, attempt)
 
 
-@pytest.mark.parametrize(("action", "devices"), WAYS[1:])
-def test_a_call_that_fails_is_told_and_undone(tmp_path: Path, action: str, devices: bool) -> None:
+@pytest.mark.parametrize(("action", "refused"), WAYS[1:])
+def test_a_call_that_fails_is_told_and_undone(tmp_path: Path, action: str, refused: int | None) -> None:
     def attempt(place: Place, at: int) -> bool:
-        with ending(at, failed, lasting=False, devices=devices) as made:
+        with ending(at, failed, lasting=False, refused=refused) as made:
             try:
                 place.apply(action)
             except LookalikeError as error:
@@ -184,14 +184,14 @@ def test_a_call_that_fails_is_told_and_undone(tmp_path: Path, action: str, devic
     at_every_call(tmp_path, attempt)
 
 
-@pytest.mark.parametrize(("action", "devices"), WAYS[1:])
+@pytest.mark.parametrize(("action", "refused"), WAYS[1:])
 def test_a_call_of_the_undo_that_fails_is_told_and_the_next_undo_completes_it(
-    tmp_path: Path, action: str, devices: bool
+    tmp_path: Path, action: str, refused: int | None
 ) -> None:
     def attempt(place: Place, at: int) -> bool:
-        with ending(NEVER, killed, lasting=True, devices=devices):
+        with ending(NEVER, killed, lasting=True, refused=refused):
             place.apply(action)
-        with ending(at, failed, lasting=False, devices=devices) as made:
+        with ending(at, failed, lasting=False, refused=refused) as made:
             try:
                 place.undo()
             except LookalikeError as error:

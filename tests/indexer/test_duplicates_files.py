@@ -164,11 +164,18 @@ def test_a_file_that_was_written_before_it_had_the_bytes_is_read(found: Found, o
     assert decided.column("sha256").null_count == decided.column("kept_sha256").null_count == decided.num_rows
 
 
-def test_bytes_that_somebody_has_written_over_are_refused(out: Path) -> None:
-    rows = table(out / "groups.csv")
-    rows[-1]["sha256"] = "1.2E+63"
-    with pytest.raises(InputError, match=r"has '1\.2E\+63' as the SHA-256 of 'e'; leave that column as it was written"):
-        read_decisions(rewrite(out / "groups.csv", rows))
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"sha256": "1.2E+63"}, r"has '1\.2E\+63' as the SHA-256 of 'e'; leave that column as it was written"),
+        ({"id": "c"}, "has several rows of 'c'; leave one of them"),
+        ({"group": " "}, "says no group of 'e'; leave that column"),
+    ],
+)
+def test_rows_that_somebody_has_written_over_are_refused(out: Path, changed: dict[str, str], said: str) -> None:
+    *rows, last = table(out / "groups.csv")
+    with pytest.raises(InputError, match=said):
+        read_decisions(rewrite(out / "groups.csv", [*rows, last | changed]))
 
 
 @pytest.mark.parametrize(

@@ -204,6 +204,34 @@ def test_a_folder_may_have_nothing_but_copies(photos: Path, more: Path, opened: 
     assert said == [] and state(more) == before
 
 
+def test_of_two_folders_one_that_is_gone_does_not_keep_the_other_from_coming_back(
+    photos: Path, more: Path, tmp_path: Path, opened: Open
+) -> None:
+    before = state(photos), state(more)
+    with opened(photos, more) as catalogue:
+        apply_decisions(catalogue, decisions_of(find(catalogue).groups), action="move")
+    more.rename(tmp_path / "unplugged")
+    with pytest.raises(NotFoundError, match="no folder at"), opened(photos, more):
+        pass
+    with opened(photos, more, update=False) as catalogue:
+        assert undo(catalogue).skipped.column("reason").to_pylist() == [f"{more} is not there; try again once it is"]
+    (tmp_path / "unplugged").rename(more)
+    with opened(photos, more, update=False) as catalogue:
+        undo(catalogue)
+    assert (state(photos), state(more)) == before
+
+
+def test_what_a_catalogue_inside_has_set_aside_is_no_input(photos: Path, opened: Open) -> None:
+    with indexed(photos, photos.parent / "elsewhere") as other:
+        done = apply_decisions(other, decided({"0/mirrored.jpg": "0/photo.png"}, "copy"), action="move")
+        shutil.move(done.quarantines[0], photos)
+    with opened(photos) as catalogue:
+        assert catalogue.items(["id"]).column("id").to_pylist() == ["0/photo.png", "1/photo.png"]
+        table = not_examined(catalogue)
+        assert table is not None
+        assert table.to_pylist() == [{"file": done.run, "reason": "a folder of copies that were set aside"}]
+
+
 def test_what_came_back_is_not_new(tmp_path: Path, opened: Open) -> None:
     photos = draw(tmp_path / "photos", {0: (), 1: ("turned",)})
     with opened(photos) as catalogue:
@@ -253,7 +281,7 @@ def test_links_are_the_folder_that_they_lead_to(photos: Path, tmp_path: Path) ->
         (["photos/0/photo.png"], InputError, "is neither a catalogue nor a folder"),
         (["photos", "photos/0"], InputError, "lie inside each other; name the outer one alone"),
         (["photos/0", "photos"], InputError, "lie inside each other"),
-        (["photos", "photos"], InputError, "lie inside each other"),
+        (["photos", "photos"], InputError, "are one folder; name it once"),
         (["empty"], LookalikeError, "empty"),
         (["texts"], InputError, "there is no picture in"),
     ],

@@ -1,21 +1,23 @@
-"""Quarantine where the system says no: other file systems, full disks, folders that may not be written."""
+"""Quarantine where the system says no: other file systems, full disks, other owners, one folder by two paths."""
 
 from __future__ import annotations
 
 import errno
 import os
 import shutil
+import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from indexer import moving
+from indexer import deciding, moving, quarantine
 from indexer.catalogue import Catalogue
 from indexer.journal import runs
 from indexer.quarantine import apply_decisions
 from indexer.undoing import undo
 from retrieval.errors import CatalogueError
-from tests.indexer.files import GO, decided, items_of, reasons, tree
+from tests.indexer.files import GO, add, catalogue_of, decided, items_of, reasons, tree, write
 
 
 def cross_device(*_: object, **__: object) -> None:
@@ -133,7 +135,7 @@ def test_a_folder_that_may_not_be_written_is_left(
 
     monkeypatch.setattr(os, "unlink", refuse)
     done = apply_decisions(small, decided(GO), action="move")
-    assert reasons(done) == {"b.jpg": "permission denied"}
+    assert reasons(done) == {"b.jpg": f"permission denied: {photos / 'b.jpg'}"}
     assert {name for name in before if not (photos / name).exists()} == {"below/c d.jpg"}
     assert list(tree(done.quarantines[0])) == ["1-photos/below/c d.jpg"]
 
@@ -153,3 +155,149 @@ def test_a_file_that_is_replaced_while_it_is_moved_is_left(
     done = apply_decisions(small, decided(GO), action="move")
     assert reasons(done) == {"b.jpg": "it changed while it was moved"}
     assert (photos / "b.jpg").read_bytes() == b"newer"
+
+
+def test_where_there_are_no_hard_links_the_file_itself_is_moved(
+    small: Catalogue, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it stays the file of whose it is, though it be somebody else's of whom no link may be made."""
+    before, inode = tree(photos), (photos / "b.jpg").stat().st_ino
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(moving.os, "link", refuse)
+    done = apply_decisions(small, decided(GO), action="move")
+    assert tree(done.quarantines[0]) == {f"1-photos/{name}": before[name] for name in GO}
+    assert (done.quarantines[0] / "1-photos/b.jpg").stat().st_ino == inode
+    (photos / "b.jpg").write_bytes(b"mine")
+    assert "another file is in its place now" in reasons(undo(small))["b.jpg"]
+    (photos / "b.jpg").unlink()
+    undo(small)
+    assert tree(photos) == before and (photos / "b.jpg").stat().st_ino == inode
+
+
+def test_a_link_that_is_saved_anew_while_it_gets_bytes_of_its_own_is_left(
+    small: Catalogue, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply_decisions(small, decided(GO), action="link")
+    real = moving.copy_file
+
+    def saved(path: Path, *given: object, **kept: object) -> None:
+        real(path, *given, **kept)
+        if path.name == "b.jpg":
+            write(photos, {"new": b"newer"})
+            (photos / "new").rename(path)
+
+    monkeypatch.setattr(moving, "copy_file", saved)
+    assert reasons(undo(small)) == {"b.jpg": "it changed while it was copied"}
+    assert (photos / "b.jpg").read_bytes() == b"newer"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize("action", ["move", "link"])
+def test_what_root_brings_back_belongs_to_whom_it_did(
+    small: Catalogue, photos: Path, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    for name in ("a.jpg", *GO):
+        os.chown(photos / name, 1234, 4321)
+    with monkeypatch.context() as patched:
+        if action == "move":
+            patched.setattr(moving.os, "link", cross_device)
+        apply_decisions(small, decided(GO), action=action)
+        undo(small)
+    assert {((photos / name).stat().st_uid, (photos / name).stat().st_gid) for name in GO} == {(1234, 4321)}
+    assert {(photos / name).stat().st_nlink for name in GO} == {1}
+
+
+def test_what_could_not_be_given_back_to_whom_it_belongs_is_not_copied(
+    small: Catalogue, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = tree(photos)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    real = os.lstat
+
+    def somebodys(path: Path) -> os.stat_result:
+        about = real(path)
+        # Files of ours are temporary here, and all others are of somebody else.
+        return about if Path(path).name.startswith(".lookalike") else of(about, 1234)
+
+    monkeypatch.setattr(moving.os, "link", cross_device)
+    monkeypatch.setattr(os, "chown", refuse)
+    monkeypatch.setattr(os, "geteuid", lambda: 77)
+    monkeypatch.setattr(os, "lstat", somebodys)
+    monkeypatch.setattr(os, "fstat", lambda file, real=os.fstat: of(real(file), 1234))
+    done = apply_decisions(small, decided(GO), action="move")
+    why = "it belongs to another user or group, and a copy of it would not; do it as root"
+    assert set(reasons(done).values()) == {why}
+    monkeypatch.undo()
+    assert tree(photos) == before and tree(small.path / "quarantine") == {}
+
+
+def of(about: os.stat_result, user: int) -> os.stat_result:
+    """The same state of a file of another user's."""
+    values = list(about)
+    values[stat.ST_UID] = user
+    more = {name: getattr(about, name) for name in ("st_mtime_ns", "st_atime_ns", "st_ctime_ns")}
+    return os.stat_result(values, more)
+
+
+def test_a_file_with_which_the_kept_one_went_is_put_back(
+    small: Catalogue, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where one folder is mounted twice, or another run moves the kept one in the same moment."""
+    before, items, real = tree(photos), items_of(small), quarantine.relocate
+    moved: list[str] = []
+
+    def both(path: Path, target: Path, **kept: Any) -> None:
+        real(path, target, **kept)
+        moved.append(path.name)
+        if len(moved) == 1:
+            (photos / "a.jpg").rename(photos / "gone")
+        elif len(moved) == 2:
+            (photos / "gone").rename(photos / "a.jpg")
+
+    monkeypatch.setattr(quarantine, "relocate", both)
+    done = apply_decisions(small, decided(GO), action="move")
+    assert moved == ["b.jpg", "b.jpg", "c d.jpg"]
+    assert reasons(done)["b.jpg"].startswith("it was put back, since with it went the one that is kept: ")
+    assert done.done == 1 and {name for name in before if not (photos / name).exists()} == {"below/c d.jpg"}
+    undo(small)
+    assert (tree(photos), items_of(small)) == (before, items)
+
+
+def test_a_file_that_is_the_kept_one_by_another_path_is_left(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = tree(photos)
+    (tmp_path / "again").symlink_to(photos)
+    monkeypatch.setattr(
+        deciding, "_unshared", lambda items, candidates, skipped: candidates
+    )  # of mounts it sees nothing
+    with catalogue_of(tmp_path / "of both", photos) as made:
+        add(made, photos, {"again/b.jpg": "b.jpg"})
+        done = apply_decisions(made, decided({"b.jpg": "again/b.jpg"}), action="move")
+        assert reasons(done) == {"b.jpg": "its file is that of 'again/b.jpg' too, which stays, by another path"}
+    assert tree(photos) == before
+
+
+def test_a_run_that_fails_half_way_says_how_it_is_taken_back(
+    small: Catalogue, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = tree(photos)
+
+    def full(*_: object) -> None:
+        raise CatalogueError("the disk is full")
+
+    monkeypatch.setattr(Catalogue, "remove", full)
+    with pytest.raises(
+        CatalogueError, match=r"full; but first take back what was done until then \(2 of 2\) with .* --undo"
+    ):
+        apply_decisions(small, decided(GO), action="move")
+    with pytest.raises(CatalogueError, match="was interrupted; bring it back"):
+        quarantine.refuse_interrupted(small)
+    assert undo(small).files == 2 and tree(photos) == before
+    quarantine.refuse_interrupted(small)

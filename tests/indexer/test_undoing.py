@@ -150,11 +150,35 @@ def test_folders_that_are_gone_are_made_again_but_not_through_a_symlink(small: C
     assert tree(photos) == before
     apply_decisions(small, decided(GO), action="move")
     photos.rename(photos.parent / "unmounted")
-    assert set(reasons(undo(small)).values()) == {"no such file"}
+    assert set(reasons(undo(small)).values()) == {f"{photos} is not there; try again once it is"}
     assert not photos.exists()
     (photos.parent / "unmounted").rename(photos)
     undo(small)
     assert tree(photos) == before
+
+
+def test_another_name_of_a_file_that_was_moved_stays_as_it_is(small: Catalogue, photos: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside.jpg"
+    os.link(photos / "b.jpg", outside)
+    done = apply_decisions(small, decided(GO), action="move")
+    outside.chmod(0o400)
+    os.utime(outside, ns=(5, 5))
+    assert undo(small).files == 2
+    assert (outside.stat().st_mode & 0o777, outside.stat().st_mtime_ns) == (0o400, 5)
+    assert (photos / "b.jpg").samefile(outside) and not done.quarantines[0].exists()
+    apply_decisions(small, decided(GO), action="move")
+    outside.chmod(0o600)
+    outside.write_bytes(b"edited")
+    assert "or through another hard link of it" in reasons(undo(small))["b.jpg"]
+
+
+def test_a_quarantine_that_is_a_symlink_now_keeps_its_folders(small: Catalogue, photos: Path, tmp_path: Path) -> None:
+    done = apply_decisions(small, decided(GO), action="move")
+    done.quarantines[0].rename(tmp_path / "larger disk")
+    done.quarantines[0].symlink_to(tmp_path / "larger disk")
+    (tmp_path / "larger disk" / "empty").mkdir()
+    assert "cannot be used" in reasons(undo(small))["b.jpg"]
+    assert (tmp_path / "larger disk" / "empty").is_dir()
 
 
 def test_a_catalogue_that_was_moved_finds_its_quarantine(small: Catalogue, photos: Path, tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from indexer import planting
+from indexer import duplicates, planting
+from indexer.catalogue import Catalogue
+from retrieval.errors import CatalogueError
 from tests.indexer.copies import draw
 from tests.webui.commands import ON_CPU, Run
 
@@ -66,3 +68,26 @@ def test_links_are_made_of_equal_files_and_edited_copies_are_not_asked_for(
     (photos / "0/mirrored too.jpg").unlink()
     code, said, told = run("duplicates", photos, *ON_CPU, "--apply", "link")
     assert (code, said) == (0, f"{photos}: no equal files, and nothing to do\n"), told
+
+
+def test_where_a_run_was_interrupted_nothing_is_looked_for_before_it_is_taken_back(
+    tmp_path: Path, kept_for_folders: None, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planting, "PLANTED", 16)
+    photos = draw(tmp_path / "photos", {0: ("mirrored",), 1: ()})
+
+    def full(*_: object, **__: object) -> None:
+        raise CatalogueError("the disk is full")
+
+    command = ("duplicates", photos, "--apply", "move", *ON_CPU)
+    with monkeypatch.context() as patched:
+        patched.setattr(Catalogue, "remove", full)
+        code, _, told = run(*command)
+        assert code != 0 and "but first take back what was done until then (1 of 1)" in told
+    with monkeypatch.context() as patched:
+        patched.setattr(duplicates, "find", full)
+        code, _, told = run(*command)
+        assert code != 0 and f"was interrupted; bring it back with lookalike duplicates {photos} --undo" in told
+    assert run("duplicates", photos, "--undo", *ON_CPU)[0] == 0
+    assert sorted(path.name for path in (photos / "0").iterdir()) == ["mirrored.jpg", "photo.png"]
+    assert run(*command)[0] == 0
