@@ -36,8 +36,8 @@ Import from the room, not from here:
 - ``indexer.screening``: copies told while pictures come in (``indexer.arrivals``), beside what is there
   (``indexer.holdings``), the best of several taken (``indexer.incoming``); ``indexer.folder_catalogue``: folders
   without a catalogue
-- ``indexer.quarantine``: duplicates moved aside, linked or forgotten (``indexer.deciding``, ``indexer.moving``), with a
-  ``indexer.journal``; ``indexer.undoing``: brought back
+- ``indexer.quarantine``: duplicates moved aside, linked or forgotten (``indexer.deciding``, ``indexer.moving``,
+  ``indexer.whereabouts``), with a ``indexer.journal``; ``indexer.undoing``: brought back
 - ``indexer.opening``: the embedder or the catalogue that a command names
 - ``indexer.cli``, ``indexer.evaluation_cli``, ``indexer.training_cli``, ``indexer.labelling_cli``,
   ``indexer.auditing_cli``, ``indexer.duplicates_cli``, ``indexer.options``: the commands

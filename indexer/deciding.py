@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 
 from indexer.catalogue import Catalogue
 from indexer.copy_tables import COPY, SAME_BYTES, SAME_PIXELS
-from indexer.moving import Hindrance, plain_file, same_file, state_of
+from indexer.moving import Hindrance, same_file, state_of
+from indexer.whereabouts import plain_file
 from retrieval.errors import ImageError, InputError
 from retrieval.folders import ASIDE
 from retrieval.sources import Root, parquet_file

@@ -160,7 +160,8 @@ def duplicates(
         if undo:
             ctx.exit(0 if _undo(opened, run, as_json) else LEFT_ALONE)
         if action is not None:
-            refuse_interrupted(opened)  # before what may take hours
+            with opened.writing():  # one that is running is not interrupted
+                refuse_interrupted(opened)  # before what may take hours
         found = None
         if decisions is None:
             found = _find(

@@ -185,7 +185,7 @@ def read_decisions(path: Path) -> pa.Table:
         if decision not in DECISIONS:
             raise InputError(f"{path} says {row['decision']!r} of {row['id']!r}; a decision is {', '.join(DECISIONS)}")
         if row["id"] in met:
-            raise InputError(f"{path} has several rows of {row['id']!r}; leave one of them")
+            raise InputError(f"{path} has several rows of {row['id']!r}; keep only one of these rows")
         met.add(row["id"])
         if not row["group"].strip():
             raise InputError(f"{path} says no group of {row['id']!r}; leave that column as it was written")

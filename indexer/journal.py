@@ -30,7 +30,7 @@ from typing import Any, Final, Literal, get_args
 
 from indexer.catalogue import Catalogue
 from indexer.files import write_bytes, write_error
-from indexer.moving import make_folder
+from indexer.whereabouts import make_folder
 from retrieval.errors import DamagedError, NotFoundError
 from retrieval.folders import ASIDE, RUN
 
@@ -43,7 +43,8 @@ FOLDER: Final = Path("duplicates") / "journal"
 
 State = Literal["applied", "nothing done", "interrupted", "partly undone", "undone"]
 STATES: Final[tuple[State, ...]] = get_args(State)
-"""Of a run. Interrupted: it was killed or failed half-way. Partly undone: an undo could not bring back everything."""
+"""Of a run. Interrupted: it was killed or failed half-way, and is not wholly undone. Partly undone: it came to its end,
+and an undo could not bring back everything."""
 
 
 @dataclass
@@ -88,10 +89,12 @@ class Record:
     @property
     def state(self) -> State:
         """How the run stands."""
-        if self.undone:
-            return "partly undone" if self.undone[-1]["skipped"] else "undone"
+        if self.undone and not self.undone[-1]["skipped"]:
+            return "undone"
         if self.applied is None:
             return "interrupted"
+        if self.undone:
+            return "partly undone"
         return "applied" if self.applied["done"] else "nothing done"
 
     def outstanding(self) -> dict[int, dict[str, Any]]:

@@ -12,14 +12,13 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from indexer.files import sync_folder
 from retrieval.errors import ImageError
-from retrieval.sources import Root
 
 _FLAGS: Final = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOFOLLOW", "O_CLOEXEC", "O_BINARY"))
 _CHUNK: Final = 2**20
@@ -67,95 +66,12 @@ def hindrances() -> Iterator[None]:
         raise Hindrance("the disk is full" if full else (error.strerror or str(error)).lower()) from error
 
 
-def plain_file(root: str, relative: str) -> Path:
-    """The path of a regular file that is there and that no symlink leads to.
-
-    Args:
-        root: absolute and free of symlinks.
-        relative: POSIX, relative to it.
-
-    Raises:
-        Hindrance: there is no such file.
-    """
-    with hindrances():
-        real = Root(Path(root)).file(relative)
-    if Path(real) != Path(root, relative) or ".." in relative.split("/"):
-        raise Hindrance("a symlink leads to it, and symlinks are not followed")
-    return Path(real)
-
-
-def place_for(root: str, relative: str) -> Path:
-    """The path of a file that may be gone, with its folder as well, if no symlink leads there.
-
-    Args:
-        root: absolute and free of symlinks.
-        relative: POSIX, relative to it.
-
-    Raises:
-        Hindrance: there is no such place.
-    """
-    place = Path(root, relative)
-    with hindrances():
-        there = state_of(Path(root))
-        if there is None:
-            raise Hindrance(f"{root} is not there; try again once it is")
-        if not stat.S_ISDIR(there.st_mode):
-            raise Hindrance(f"{root} is no folder")
-        if ".." in relative.split("/") or not place.is_relative_to(root):
-            raise Hindrance("it would lie outside its source")
-        if Path(os.path.realpath(place.parent)) != place.parent:
-            raise Hindrance("a symlink leads to its place, and symlinks are not followed")
-    return place
-
-
 def state_of(path: Path) -> os.stat_result | None:
     """What stands under a name, be it a symlink; None for nothing."""
     try:
         return os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-
-
-def make_folder(folder: Path) -> list[Path]:
-    """Make a folder and those above it that are missing, each of them known to be on disk when this returns.
-
-    Returns:
-        Those that were made, the lowest first.
-
-    Raises:
-        OSError: it cannot be made; none of them is left.
-    """
-    missing = []
-    while state_of(folder) is None:
-        missing.append(folder)
-        folder = folder.parent
-    made: list[Path] = []
-    try:
-        for one in reversed(missing):
-            one.mkdir()
-            made.insert(0, one)
-            with contextlib.suppress(PermissionError):  # a folder that may be written but not read
-                sync_folder(one.parent)
-    except OSError:
-        for one in made:
-            with contextlib.suppress(OSError):  # somebody has put something into it
-                one.rmdir()
-        raise
-    return made
-
-
-def tidy(folder: Path, made: Collection[Path]) -> None:
-    """Take away the folders below one, it, and those of ``made`` above, if empty; none where a symlink leads to it."""
-    if Path(os.path.realpath(folder)) != folder:
-        return
-    for place, _, _ in os.walk(folder, topdown=False):
-        with contextlib.suppress(OSError):  # something is left in it
-            Path(place).rmdir()
-    with contextlib.suppress(OSError):
-        for above in folder.parents:
-            if above not in made:
-                break
-            above.rmdir()
 
 
 def same_file(one: os.stat_result, other: os.stat_result) -> bool:
@@ -213,11 +129,11 @@ def copy_file(path: Path, temporary: Path, like: Likeness, *, attributes: bool) 
     Args:
         path: a regular file.
         temporary: what a killed run left there is replaced.
-        like: what the copy must be; its owner may be another where files have none, if it can be given back later.
+        like: what the copy must be; of whom, only where the system lets us.
         attributes: whether extended attributes are copied, where the system lets us.
 
     Raises:
-        Hindrance: the copy has other bytes, or would be somebody else's for good.
+        Hindrance: the copy has other bytes.
         OSError: it could not be written; there is no copy.
     """
     discard(temporary)
@@ -228,10 +144,11 @@ def copy_file(path: Path, temporary: Path, like: Likeness, *, attributes: bool) 
             while data := memoryview(os.read(source, _CHUNK)):
                 while data:
                     data = data[os.write(into, data) :]
-            _give(temporary, like.owner, os.fstat(source))
+            about = os.fstat(source)
+            _give(temporary, like.owner or (about.st_uid, about.st_gid))
             if attributes:
                 shutil.copystat(path, temporary, follow_symlinks=False)
-            os.utime(temporary, ns=(os.fstat(source).st_atime_ns, like.mtime_ns))
+            os.utime(temporary, ns=(about.st_atime_ns, like.mtime_ns))
             os.chmod(temporary, like.mode)  # noqa: PTH101
             os.fsync(into)
             os.lseek(into, 0, os.SEEK_SET)
@@ -268,7 +185,29 @@ def publish(temporary: Path, target: Path) -> None:
     discard(temporary)
 
 
-def relocate(path: Path, target: Path, *, temporary: Path, state: os.stat_result, like: Likeness) -> None:
+def can_belong(probe: Path, owner: tuple[int, int] | None) -> bool:
+    """Whether a file that is made here can be somebody's; without an owner, yes.
+
+    Args:
+        probe: a name that is free, or of a temporary file of ours; an empty file is made there and taken away.
+        owner: numbers of the user and the group.
+
+    Raises:
+        OSError: no file can be made there.
+    """
+    if owner is None or not hasattr(os, "chown"):  # Windows
+        return True
+    discard(probe)
+    os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600))
+    try:
+        _give(probe, owner)
+        now = os.lstat(probe)
+        return (now.st_uid, now.st_gid) == owner
+    finally:
+        discard(probe)
+
+
+def relocate(path: Path, target: Path, *, temporary: Path, probe: Path, state: os.stat_result, like: Likeness) -> None:
     """Move a file to a free name, on the same file system or another.
 
     A kill leaves it under its old name, under both, or under the new one, and perhaps a temporary file.
@@ -277,8 +216,9 @@ def relocate(path: Path, target: Path, *, temporary: Path, state: os.stat_result
         path: a regular file.
         target: its new name, in a folder that is there.
         temporary: a name beside ``target``.
+        probe: one in the folder where the file belongs, be that the old or the new one; a kill may leave it.
         state: of the file when it was hashed.
-        like: what a copy on another file system must be.
+        like: what a copy must be, where there can be no second name.
 
     Raises:
         Hindrance: it is as it was, or has been changed by somebody else.
@@ -290,7 +230,8 @@ def relocate(path: Path, target: Path, *, temporary: Path, state: os.stat_result
     except OSError as error:
         if error.errno not in _NO_LINK:
             raise
-        if error.errno != errno.EXDEV and _renamed(path, target, state):
+        if not can_belong(probe, like.owner):  # a copy would not be his any more
+            _rename(path, target, state)
             return
         linked = False
         copy_file(path, temporary, like, attributes=True)
@@ -300,7 +241,10 @@ def relocate(path: Path, target: Path, *, temporary: Path, state: os.stat_result
             discard(temporary)
             raise
     try:
-        sync_folder(target.parent)
+        if linked:
+            sync_folder(target.parent)
+        else:
+            _sync(target)
         if not unchanged(state, state_of(path)) or (linked and not unchanged(state, state_of(target))):
             raise Hindrance("it changed while it was moved")
         os.unlink(path)  # noqa: PTH108
@@ -344,14 +288,16 @@ def make_independent(path: Path, *, temporary: Path, state: os.stat_result, like
     Args:
         path: a regular file.
         temporary: a name beside it; a kill may leave it.
-        state: of the file before it was hashed; the copy gets the same owner.
-        like: what else it gets.
+        state: of the file before it was hashed.
+        like: what it gets; it is of whom it was.
 
     Raises:
         Hindrance: it has other bytes, or belongs to somebody else; it is as it was.
         OSError: it is as it was.
     """
-    copy_file(path, temporary, replace(like, owner=(state.st_uid, state.st_gid)), attributes=False)
+    if not can_belong(temporary, like.owner and (state.st_uid, state.st_gid)):
+        raise Hindrance("it belongs to another user or group, and a copy of it would not; do it as root")
+    copy_file(path, temporary, replace(like, owner=None), attributes=False)
     try:
         if not unchanged(state, state_of(path)):
             raise Hindrance("it changed while it was copied")
@@ -362,11 +308,10 @@ def make_independent(path: Path, *, temporary: Path, state: os.stat_result, like
     sync_folder(path.parent)
 
 
-def _renamed(path: Path, target: Path, state: os.stat_result) -> bool:
-    """Move a file within its file system where it may have no second name: it stays the file of whose it is.
+def _rename(path: Path, target: Path, state: os.stat_result) -> None:
+    """Move a file of somebody else's within its file system, so that it stays his.
 
-    Says whether these are of one file system. What appears as ``target`` between the look and the next line would be
-    overwritten, as by ``publish``.
+    What appears as ``target`` between the look and the next line would be overwritten, as by ``publish``.
     """
     if state_of(target) is not None:
         raise FileExistsError(errno.EEXIST, "File exists", str(target))
@@ -375,26 +320,31 @@ def _renamed(path: Path, target: Path, state: os.stat_result) -> bool:
     try:
         os.rename(path, target)  # noqa: PTH104
     except OSError as error:
-        if error.errno == errno.EXDEV:
-            return False
-        raise
-    if not unchanged(state, state_of(target)):
-        if state_of(path) is not None:
-            raise Hindrance(f"it changed while it was moved; it is kept as {target}")
-        os.rename(target, path)  # noqa: PTH104
-        raise Hindrance("it changed while it was moved")
-    with contextlib.suppress(OSError):  # after a crash it is here or there, and either is whole
-        sync_folder(target.parent)
-    return True
+        if error.errno != errno.EXDEV:
+            raise
+        why = "it belongs to another user or group, and a copy on another disk would not"
+        raise Hindrance(f"{why}; do it as root, or with a --quarantine on the same disk") from error
+    if unchanged(state, state_of(target)):
+        with contextlib.suppress(OSError):  # after a crash it is here or there, and either is whole
+            _sync(target)
+        return
+    if state_of(path) is None:
+        with contextlib.suppress(OSError):
+            os.rename(target, path)  # noqa: PTH104
+            raise Hindrance("it changed while it was moved")
+    raise Hindrance(f"it changed while it was moved; it is kept as {target}")
 
 
-def _give(copy: Path, owner: tuple[int, int] | None, about: os.stat_result) -> None:
-    if not hasattr(os, "chown"):  # Windows
-        return
-    with contextlib.suppress(OSError):  # another's file, and we are not root; or files have no owners here
-        os.chown(copy, *(owner or (about.st_uid, about.st_gid)))
-    now = os.lstat(copy)
-    if owner is None or (now.st_uid, now.st_gid) == owner or os.geteuid() == 0:
-        return
-    if owner[0] != os.geteuid() or owner[1] not in {os.getegid(), *os.getgroups()}:
-        raise Hindrance("it belongs to another user or group, and a copy of it would not; do it as root")
+def _sync(path: Path) -> None:
+    """Have a file and its name on disk; on FAT a new name has no bytes before the file itself is written."""
+    handle = os.open(path, os.O_RDONLY | _FLAGS)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    sync_folder(path.parent)
+
+
+def _give(path: Path, owner: tuple[int, int]) -> None:
+    with contextlib.suppress(OSError, AttributeError):  # we are not root; files have no owners here; Windows
+        os.chown(path, *owner)

@@ -28,16 +28,15 @@ from indexer.moving import (
     Hindrance,
     Likeness,
     become_link,
+    can_belong,
     digest_file,
     hindrances,
-    make_folder,
-    plain_file,
     relocate,
     same_file,
     state_of,
-    tidy,
     unchanged,
 )
+from indexer.whereabouts import make_folder, plain_file, tidy
 from retrieval.errors import CatalogueError, InputError
 from retrieval.sources import ImageSource, Root, parquet_file
 
@@ -131,9 +130,9 @@ def apply_decisions(
                     progress(seen, decisions.num_rows, len(run.skipped))
                 return run.finish()
             except CatalogueError as error:
-                if not run.begun:
+                if not run.half_way:
                     raise
-                raise CatalogueError(
+                raise type(error)(
                     f"{error}; but first take back what was done until then ({len(run.done)} of {decisions.num_rows}) "
                     f"with lookalike duplicates {catalogue.called.words} --undo"
                 ) from error
@@ -166,6 +165,7 @@ class _Run:
         self._made: list[Path] = []
         self._used: set[Path] = set()
         self._number = 0
+        self._over = False
         self._folders: set[Path] = set()
         self.done: list[str] = []
         self.already: list[str] = []
@@ -173,9 +173,9 @@ class _Run:
         self._bytes = 0
 
     @property
-    def begun(self) -> bool:
-        """Whether there is a journal."""
-        return self._journal is not None
+    def half_way(self) -> bool:
+        """Whether there is a journal that does not say yet what the run came to."""
+        return self._journal is not None and not self._over
 
     def close(self) -> None:
         """Let go of the journal."""
@@ -215,6 +215,7 @@ class _Run:
                 self._catalogue.remove(self.done)
             counts = {"done": len(self.done), "skipped": len(self.skipped), "bytes": self._bytes}
             self._journal.write({"applied": {**counts, "version": self._catalogue.version}}, sync=True)
+            self._over = True
             if forgets:
                 self._catalogue.settle()
         run, journal = (self._journal.run, self._journal.path) if self._journal and self.done else (None, None)
@@ -269,10 +270,11 @@ class _Run:
             if state_of(target) is not None:
                 raise Hindrance("a file of that name is in quarantine already")
         temporary = temporary_name(self._name, self._number)
+        probe = path.with_name(temporary)
         owner = state.st_uid, state.st_gid
         like = Likeness(one.sha256, mode=about["mode"], mtime_ns=about["mtime_ns"], owner=owner)
         with self._intended(one, {"to": to, **about}):
-            relocate(path, target, temporary=target.with_name(temporary), state=state, like=like)
+            relocate(path, target, temporary=target.with_name(temporary), probe=probe, state=state, like=like)
             try:
                 for kept in stay:
                     self._kept.check(kept)
@@ -281,7 +283,7 @@ class _Run:
                 self._kept.look_again()
                 with contextlib.suppress(Hindrance, OSError):  # else it stands in quarantine, as the journal says
                     moved = digest_file(target)[1]
-                    relocate(target, path, temporary=path.with_name(temporary), state=moved, like=like)
+                    relocate(target, path, temporary=probe, probe=probe, state=moved, like=like)
                 if state_of(target) is None:
                     raise Hindrance(f"it was put back, since with it went the one that is kept: {error}") from error
         self._used.add(self._aside[one.source])
@@ -301,6 +303,8 @@ class _Run:
         about |= {"kept": str(kept), "device": kept_state.st_dev, "inode": kept_state.st_ino}
         temporary = path.with_name(temporary_name(self._name, self._number))
         with self._intended(one, about):
+            if not can_belong(temporary, (state.st_uid, state.st_gid)):
+                raise Hindrance("it belongs to another user or group, and could not be taken back; do it as root")
             become_link(path, kept, temporary=temporary, state=state, kept_state=kept_state)
         return True
 

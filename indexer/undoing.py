@@ -38,15 +38,13 @@ from indexer.moving import (
     discard,
     dress,
     hindrances,
-    make_folder,
     make_independent,
-    place_for,
     relocate,
     same_file,
     state_of,
-    tidy,
 )
 from indexer.quarantine import SKIPPED_SCHEMA, Progress
+from indexer.whereabouts import make_folder, place_for, tidy
 from retrieval.errors import DamagedError, NotFoundError
 from retrieval.folders import ASIDE
 
@@ -186,7 +184,7 @@ def _move_back(intent: dict[str, Any], place: Path, aside: Path, temporary: Path
         if there.st_nlink == 1:  # else it is another file too, which is none of ours
             dress(aside, like)
         _, state = digest_file(aside)
-        relocate(aside, place, temporary=temporary, state=state, like=like)
+        relocate(aside, place, temporary=temporary, probe=temporary, state=state, like=like)
         return True
     if same_file(here, there):
         # Killed between the new name and the end of the old one, by the run or by an undo.

@@ -21,6 +21,7 @@ ASIDE: Final = ".lookalike-quarantine"
 """A hidden folder in which copies of the pictures beside it are set aside: ours, and no input."""
 RUN: Final = re.compile(r"(\d{4,})-\d{8}T\d{6}Z")
 """Name of a folder of copies that one run has set aside, wherever that is: no input either."""
+_OF_SOURCE: Final = re.compile(r"\d+-")
 
 
 @dataclass
@@ -84,7 +85,7 @@ def _sort_in(entry: os.DirEntry[str], path: str, root: Root, contents: Contents,
     if is_folder and entry.name == ASIDE:
         contents.aside = True
         return
-    if is_folder and RUN.fullmatch(entry.name):
+    if is_folder and _is_run(entry):
         raise ImageError("a folder of copies that were set aside")
     if entry.name.startswith("."):
         raise ImageError("a hidden folder" if is_folder else "a hidden file")
@@ -115,6 +116,13 @@ def _sort_in(entry: os.DirEntry[str], path: str, root: Root, contents: Contents,
         with Path(f"{root.path}/{path}").open("rb") as file:
             sniff(file.read(HEAD))
         contents.images.append(path)
+
+
+def _is_run(entry: os.DirEntry[str]) -> bool:
+    if RUN.fullmatch(entry.name) is None:
+        return False
+    with os.scandir(entry) as inside:  # a folder of each source
+        return all(_OF_SOURCE.match(one.name) and one.is_dir(follow_symlinks=False) for one in inside)
 
 
 def _reason(error: OSError) -> str:

@@ -168,7 +168,7 @@ def test_a_file_that_was_written_before_it_had_the_bytes_is_read(found: Found, o
     ("changed", "said"),
     [
         ({"sha256": "1.2E+63"}, r"has '1\.2E\+63' as the SHA-256 of 'e'; leave that column as it was written"),
-        ({"id": "c"}, "has several rows of 'c'; leave one of them"),
+        ({"id": "c"}, "has several rows of 'c'; keep only one of these rows"),
         ({"group": " "}, "says no group of 'e'; leave that column"),
     ],
 )

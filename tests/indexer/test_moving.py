@@ -5,13 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import stat
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from indexer import deciding, moving, quarantine
+from indexer import deciding, moving, quarantine, whereabouts
 from indexer.catalogue import Catalogue
 from indexer.journal import runs
 from indexer.quarantine import apply_decisions
@@ -51,7 +50,7 @@ def test_a_folder_that_cannot_be_made_leaves_none_above_it(
 
     monkeypatch.setattr(Path, "mkdir", full)
     with pytest.raises(OSError, match="No space"):
-        moving.make_folder(tmp_path / "a" / "b" / "c")
+        whereabouts.make_folder(tmp_path / "a" / "b" / "c")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -157,16 +156,17 @@ def test_a_file_that_is_replaced_while_it_is_moved_is_left(
     assert (photos / "b.jpg").read_bytes() == b"newer"
 
 
-def test_where_there_are_no_hard_links_the_file_itself_is_moved(
+def test_what_is_somebody_elses_and_may_have_no_link_is_moved_itself(
     small: Catalogue, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So it stays the file of whose it is, though it be somebody else's of whom no link may be made."""
+    """So it stays his, as no copy would."""
     before, inode = tree(photos), (photos / "b.jpg").stat().st_ino
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(moving.os, "link", refuse)
+    monkeypatch.setattr(moving, "can_belong", lambda *_: False)
     done = apply_decisions(small, decided(GO), action="move")
     assert tree(done.quarantines[0]) == {f"1-photos/{name}": before[name] for name in GO}
     assert (done.quarantines[0] / "1-photos/b.jpg").stat().st_ino == inode
@@ -215,34 +215,29 @@ def test_what_could_not_be_given_back_to_whom_it_belongs_is_not_copied(
 ) -> None:
     before = tree(photos)
 
-    def refuse(*_: object) -> None:
-        raise PermissionError(errno.EPERM, "Operation not permitted")
-
-    real = os.lstat
-
-    def somebodys(path: Path) -> os.stat_result:
-        about = real(path)
-        # Files of ours are temporary here, and all others are of somebody else.
-        return about if Path(path).name.startswith(".lookalike") else of(about, 1234)
-
     monkeypatch.setattr(moving.os, "link", cross_device)
-    monkeypatch.setattr(os, "chown", refuse)
-    monkeypatch.setattr(os, "geteuid", lambda: 77)
-    monkeypatch.setattr(os, "lstat", somebodys)
-    monkeypatch.setattr(os, "fstat", lambda file, real=os.fstat: of(real(file), 1234))
+    monkeypatch.setattr(moving.os, "rename", cross_device)
+    monkeypatch.setattr(moving, "can_belong", lambda *_: False)
     done = apply_decisions(small, decided(GO), action="move")
-    why = "it belongs to another user or group, and a copy of it would not; do it as root"
-    assert set(reasons(done).values()) == {why}
-    monkeypatch.undo()
+    (why,) = set(reasons(done).values())
+    assert why.startswith("it belongs to another user or group") and "--quarantine on the same disk" in why
+    monkeypatch.setattr(quarantine, "can_belong", lambda *_: False)
+    (why,) = set(reasons(apply_decisions(small, decided(GO), action="link")).values())
+    assert why.startswith("it belongs to another user or group, and could not be taken back")
     assert tree(photos) == before and tree(small.path / "quarantine") == {}
 
 
-def of(about: os.stat_result, user: int) -> os.stat_result:
-    """The same state of a file of another user's."""
-    values = list(about)
-    values[stat.ST_UID] = user
-    more = {name: getattr(about, name) for name in ("st_mtime_ns", "st_atime_ns", "st_ctime_ns")}
-    return os.stat_result(values, more)
+def test_to_whom_a_file_that_is_made_can_belong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    probe = tmp_path / "probe"
+    own = tmp_path.stat().st_uid, tmp_path.stat().st_gid
+    assert moving.can_belong(probe, own) and moving.can_belong(probe, None)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chown", refuse)
+    assert moving.can_belong(probe, own) and not moving.can_belong(probe, (own[0] + 1, own[1]))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_with_which_the_kept_one_went_is_put_back(

@@ -16,7 +16,7 @@ from indexer.deciding import ACTIONS
 from indexer.journal import runs
 from indexer.quarantine import apply_decisions
 from indexer.undoing import undo
-from retrieval.errors import DamagedError, NotFoundError
+from retrieval.errors import CatalogueError, DamagedError, NotFoundError
 from tests.embedders import ColourEmbedder
 from tests.indexer.files import GO, add, catalogue_of, decided, items_of, reasons, tree, write
 
@@ -170,6 +170,26 @@ def test_another_name_of_a_file_that_was_moved_stays_as_it_is(small: Catalogue, 
     outside.chmod(0o600)
     outside.write_bytes(b"edited")
     assert "or through another hard link of it" in reasons(undo(small))["b.jpg"]
+
+
+def test_an_interrupted_run_stays_so_until_it_is_wholly_undone(
+    small: Catalogue, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = tree(photos)
+
+    def full(*_: object) -> None:
+        raise CatalogueError("the disk is full")
+
+    with monkeypatch.context() as patched, pytest.raises(CatalogueError):
+        patched.setattr(Catalogue, "remove", full)
+        apply_decisions(small, decided(GO), action="move")
+    (photos / "b.jpg").write_bytes(b"mine")
+    assert list(reasons(undo(small))) == ["b.jpg"]
+    with pytest.raises(CatalogueError, match="was interrupted; bring it back"):
+        apply_decisions(small, decided(GO), action="move")
+    (photos / "b.jpg").unlink()
+    undo(small)
+    assert tree(photos) == before and runs(small)[0].state == "undone"
 
 
 def test_a_quarantine_that_is_a_symlink_now_keeps_its_folders(small: Catalogue, photos: Path, tmp_path: Path) -> None:
