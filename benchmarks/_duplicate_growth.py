@@ -42,13 +42,16 @@ def sequence(every: Sequence[Photo], files: int, *, seed: int) -> tuple[list[int
     return places, copies
 
 
-def growth(data: Path, work: Path, sizes: Sequence[int], *, precision: float, effort: str, timeout: float) -> list[Any]:
-    """Print a row a size; each is indexed and searched in a process of its own."""
+def growth(
+    data: Path, work: Path, sizes: Sequence[int], *, found: bool, precision: float, effort: str, timeout: float
+) -> list[Any]:
+    """Print a row a size; each is searched in a process of its own, or what that ``found`` before is counted again."""
+    from benchmarks._duplicate_judging import verdicts, with_verdicts
     from indexer.options import progress_bar
 
     every = photos(data, "gcf")
     with progress_bar("reading") as progress:
-        number = same_photograph(every, progress=progress)
+        number = with_verdicts(every, same_photograph(every, progress=progress), verdicts())
     places, copies = sequence(every, max(sizes), seed=0)
     if len(places) + len(copies) < max(sizes):
         raise SystemExit(f"there are photos for {len(places) + len(copies)} files only, fewer than {max(sizes)}")
@@ -68,6 +71,9 @@ def growth(data: Path, work: Path, sizes: Sequence[int], *, precision: float, ef
         with listing.open("w", newline="") as file:
             csv.writer(file).writerows([["path"], *([name] for name in truth.names)])
         out = work / f"{size}.npz"
+        if found and out.exists():
+            told.append(_print(truth, len(places), Finding.read(out), float("nan")))
+            continue
         out.unlink(missing_ok=True)
         command = [sys.executable, "-W", "ignore", "-m", "benchmarks", "duplicates", "--contender", "growth"]
         options = ["--folder", str(folder), "--list", str(listing), "--out", str(out), "--work", str(work)]

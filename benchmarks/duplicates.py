@@ -71,7 +71,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sheets", type=Path, help="folder for pictures of pairs to look at")
     parser.add_argument(
-        "--found", action="store_true", help="count again what an earlier run of edits in the same --work found"
+        "--found", action="store_true", help="count again what edits or growth found before in the same --work"
     )
     parser.add_argument("--sarees", type=int, default=20, help="photos of each saree")
     parser.add_argument("--sizes", type=_sizes, default=[12_500, 25_000, 50_000, 100_000], help="of growth, 1000,2000")
@@ -122,7 +122,7 @@ def _run(part: str, work: Path, given: argparse.Namespace) -> None:
     elif part == GROWTH:
         from benchmarks._duplicate_growth import growth
 
-        told = growth(given.data, work, given.sizes, timeout=60 * given.timeout, **asked)
+        told = growth(given.data, work, given.sizes, found=given.found, timeout=60 * given.timeout, **asked)
     else:
         from benchmarks._duplicate_scenes import bursts, sarees
 

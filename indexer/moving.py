@@ -189,22 +189,31 @@ def can_belong(probe: Path, owner: tuple[int, int] | None) -> bool:
     """Whether a file that is made here can be somebody's; without an owner, yes.
 
     Args:
-        probe: a name that is free, or of a temporary file of ours; an empty file is made there and taken away.
+        probe: a name that is free, or of a temporary file of ours; where no file can be without a name, an empty one is
+            made there and taken away.
         owner: numbers of the user and the group.
 
     Raises:
         OSError: no file can be made there.
     """
-    if owner is None or not hasattr(os, "chown"):  # Windows
+    if owner is None or not hasattr(os, "fchown"):  # Windows
         return True
-    discard(probe)
-    os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600))
+    named = False
     try:
-        _give(probe, owner)
-        now = os.lstat(probe)
+        handle = os.open(probe.parent, os.O_RDWR | os.O_TMPFILE | _FLAGS, 0o600)
+    except (OSError, AttributeError):
+        named = True
+        discard(probe)
+        handle = os.open(probe, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600)
+    try:
+        with contextlib.suppress(OSError):  # we are not root, or files have no owners here
+            os.fchown(handle, *owner)
+        now = os.fstat(handle)
         return (now.st_uid, now.st_gid) == owner
     finally:
-        discard(probe)
+        os.close(handle)
+        if named:
+            discard(probe)
 
 
 def relocate(path: Path, target: Path, *, temporary: Path, probe: Path, state: os.stat_result, like: Likeness) -> None:

@@ -39,9 +39,9 @@ CERTAIN: Final = 0.9
 """Agreement with the original from which another picture of the catalogue may itself be a copy of it: pairs with it are
 neither right nor wrong."""
 BIN: Final = 0.1
-FEW, SMALL = 2, 100
+FEW, SMALL = 5, 100
 """Pairs from ``CAUTIOUS`` on that may always be copies where so many pictures or fewer were copied: among these other
-pictures seldom agree so well, and one copy that nobody knows of would draw the line above itself."""
+pictures seldom agree so well, and one picture with some copies that nobody knows of would draw the line above these."""
 QUALITY: Final = 88
 SMALLEST: Final = 16
 """Shorter side, in pixels, of pictures that are copied."""

@@ -235,7 +235,9 @@ def test_to_whom_a_file_that_is_made_can_belong(tmp_path: Path, monkeypatch: pyt
     def refuse(*_: object) -> None:
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
-    monkeypatch.setattr(os, "chown", refuse)
+    monkeypatch.setattr(os, "fchown", refuse)
+    assert moving.can_belong(probe, own) and not moving.can_belong(probe, (own[0] + 1, own[1]))
+    monkeypatch.delattr(os, "O_TMPFILE", raising=False)  # there are systems without
     assert moving.can_belong(probe, own) and not moving.can_belong(probe, (own[0] + 1, own[1]))
     assert list(tmp_path.iterdir()) == []
 
