@@ -229,7 +229,7 @@ def _ordered(
     sizes = [(node.facts["width"], node.facts["height"]) for node in nodes]
     beside = standings(
         sizes,
-        [node.facts["bytes"] for node in nodes],
+        [node.facts for node in nodes],
         ((one, other, over) for one, other, _, over, _ in copies),
         lambda at: fingerprints.grain(nodes[at].sha256),
     )

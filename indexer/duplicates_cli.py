@@ -56,9 +56,9 @@ PRINTED: Final = 20
     "--keep",
     metavar="RULE,...",
     help="Which copy to keep, by the first rule that tells: unframed, coloured, resolution (pixels that were not "
-    "interpolated), unscaled, whole, format, once (no coarser JPEG saved anew), sharpness, "
-    "size (clearly more bytes), metadata, oldest, bytes, path:PATTERN (of paths or ids, such as path:originals/*); "
-    "what you name takes the place of all of them  "
+    "interpolated, if that is seen; twice is not), unscaled, whole, format, once (no coarser JPEG saved anew), "
+    "sharpness, size (clearly more bytes), metadata, oldest, bytes, path:PATTERN (of paths or ids, such as "
+    "path:originals/*); what you name takes the place of all of them  "
     "[default: all but path, in this order]",
 )
 @click.option(

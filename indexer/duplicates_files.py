@@ -83,12 +83,13 @@ def check_folder(folder: Path, judged: Mapping[tuple[str, str], bool] | None = N
                 )
     ours = {PAGE, GROUPS, PAIRS, VALUES, *TABLES}
     if not written or inside - ours:
-        raise InputError(f"{folder} holds other things than a report of duplicates; name a new folder with --out")
-    for name in (GROUPS, PAIRS):
+        such = "".join(f", such as {name}" for name in sorted(inside - ours)[:1])
+        raise InputError(f"{folder} holds other things than a report of duplicates{such}; name a new folder with --out")
+    for name, way in ((GROUPS, "--apply and --from"), (PAIRS, "--judged")):
         if name in inside and sha256_of(folder / name) not in (written.get(name), before.get(name)):
             raise InputError(
-                f"{folder / name} was changed since it was written; give it back with --apply and --from, or with "
-                "--judged, or name another folder with --out"
+                f"{folder / name} was changed since it was written; give it back with {way}, or name another folder "
+                "with --out"
             )
 
 

@@ -25,7 +25,7 @@ from indexer.place import ABOUT_FILE, Called
 from indexer.report_words import count
 from retrieval.conversions import cache_folder
 from retrieval.errors import InputError, NotFoundError
-from retrieval.manifest import Manifest, read_manifest
+from retrieval.manifest import REJECTED_SCHEMA, Manifest, read_manifest
 
 FOLDER: Final = "folder"
 """Column of the folder that an item lies in, where there are two."""
@@ -102,7 +102,10 @@ def open_folders(
             summary = ingest(opened, manifest, progress=progress, notice=notice)
             if summary.rejected:
                 were = "was" if summary.rejected == 1 else "were"
-                notice(f"{count(summary.rejected, 'file')} of {folder} {were} not examined: lookalike rejected {path}")
+                notice(
+                    f"{count(summary.rejected, 'file')} of {folder} {were} not examined; for the reasons type "
+                    f"lookalike rejected {path}"
+                )
         if update:
             _forget_gone(opened, manifests)
             if not opened.items(["row"]).num_rows:
@@ -128,22 +131,29 @@ def not_examined(catalogue: Catalogue) -> pa.Table | None:
     return named.sort_by([("file", "ascending"), ("reason", "ascending")])
 
 
-def _unlabelled(manifest: Manifest) -> Manifest:
-    """Of a folder that nobody has tidied the folders in it are no labels."""
-    at = manifest.table.column_names.index("label")
-    nothing = pa.nulls(manifest.table.num_rows, pa.string())
-    return replace(manifest, table=manifest.table.set_column(at, "label", nothing))
+def _files(place: Path, *, prefix: str = "") -> Manifest:
+    """In a folder that nobody has tidied folders are no labels, and a symlink to a picture is no copy of it."""
+    manifest = read_manifest(place, prefix=prefix)
+    table, uris = manifest.table, manifest.table.column("uri").to_pylist()
+    known = {str(manifest.root / uri) for uri in uris}
+    links = [uri for uri in uris if (at := manifest.root / uri).is_symlink() and str(at.resolve()) in known]
+    if links:
+        table = table.filter(pc.invert(pc.is_in(table.column("uri"), value_set=pa.array(links, pa.string()))))
+    table = table.set_column(table.column_names.index("label"), "label", pa.nulls(table.num_rows, pa.string()))
+    told = [{"uri": uri, "reason": "a symlink to another picture here"} for uri in links]
+    rejected = pa.concat_tables([manifest.rejected, pa.Table.from_pylist(told, schema=REJECTED_SCHEMA)])
+    return replace(manifest, table=table, rejected=rejected)
 
 
 def _manifests(places: Sequence[Path]) -> list[Manifest]:
     if len(places) == 1:
-        return [_unlabelled(read_manifest(places[0]))]
+        return [_files(places[0])]
     names = [place.name for place in places]
     if names[0] == names[1]:
         names = [str(place) for place in places]
     manifests = []
     for place, name in zip(places, names, strict=True):
-        manifest = _unlabelled(read_manifest(place, prefix=f"{name}/"))
+        manifest = _files(place, prefix=f"{name}/")
         column = pa.array([name] * manifest.table.num_rows, pa.string())
         manifests.append(replace(manifest, table=manifest.table.append_column(FOLDER, column)))
     return manifests

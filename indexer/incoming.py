@@ -72,7 +72,7 @@ def _candidates(
 ) -> list[Candidate]:
     beside = standings(
         [(one.held.width, one.held.height) for one in pictures],
-        [one.facts["bytes"] for one in pictures],
+        [one.facts for one in pictures],
         ((one, other, over) for (one, other), over in overlays.items()),
         lambda at: grain(pictures[at].held.sha256),
     )

@@ -1,6 +1,7 @@
 """What the rules for which copy to keep look at, and what of it the copies of a picture say about it.
 
-That is whether it is framed, cut, stretched or made larger, beside them, and whether its file is clearly larger.
+That is whether it is framed, cut, stretched or made larger, beside them, and whether it is clearly sharper, or its file
+clearly larger.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from retrieval.grouping import components
 
 ALIKE: Final = 0.98
 """Share of the pixels of the largest from which a picture is as large: what an overlay does not know more exactly."""
-CLEARLY: Final = 0.6
-"""Share of the bytes of the largest from which a file is as large: an edit may have so many more, saved anew at 90."""
+CLEARLY: Final = 0.5
+"""Share of the largest from which a file is as large, or a picture as sharp: an edit may have so much more, by its
+contrast, the edges of its blocks, or how it was saved anew."""
 EXACT: Final = 0.03
 """Deviation of an overlay's scale from the ratio of the sizes up to which it is that ratio."""
 
@@ -35,6 +37,7 @@ class Standing:
         pixels: of those that are its own; as many for all of its copies that have about as many.
         hidden: share of a copy that it does not show, at most, frames and pages left out, in [0, 1].
         size: bytes of the file; as many for all of its copies that have about as many.
+        sharpness: as of ``FINGERPRINTS_SCHEMA``; the same for all of its copies that are about as sharp.
     """
 
     framed: bool
@@ -42,6 +45,7 @@ class Standing:
     pixels: int
     hidden: float
     size: int
+    sharpness: float
 
 
 def candidate_of(
@@ -73,7 +77,7 @@ def candidate_of(
         height=facts["height"],
         bytes=facts["bytes"],
         format=facts["format"],
-        sharpness=facts["sharpness"],
+        sharpness=facts["sharpness"] if standing is None else standing.sharpness,
         metadata=facts["metadata"],
         framed=standing is not None and standing.framed,
         modified=modified,
@@ -89,7 +93,7 @@ def candidate_of(
 
 def standings(
     sizes: Sequence[tuple[int, int]],
-    weights: Sequence[int],
+    facts: Sequence[Mapping[str, Any]],
     pairs: Iterable[tuple[int, int, Overlay | None]],
     grain: Callable[[int], Grain],
 ) -> dict[int, Standing]:
@@ -97,7 +101,7 @@ def standings(
 
     Args:
         sizes: width and height of every picture, pixels.
-        weights: bytes of every picture's file.
+        facts: of every picture, ``bytes`` and ``sharpness`` as for ``candidate_of``.
         pairs: places of two that are copies, and how the first lies over the second; None: as it is.
         grain: of the picture at a place; asked where one of two is the larger.
 
@@ -127,11 +131,16 @@ def standings(
     places = sorted({place for pair in both for place in pair})
     own = {at: sizes[at][0] * sizes[at][1] / float(np.prod(factors.get(at, (1, 1)))) for at in places}
     together = components(np.array(both, np.int64), len(sizes))
-    pixels = _levelled(own, {at: together[at] for at in places}, ALIKE)
-    # What is put behind for more than its bytes says nothing of those of others.
+    pixels = {at: round(level) for at, level in _levelled(own, {at: together[at] for at in places}, ALIKE).items()}
+    # What is put behind for more than that says nothing of the sharpness and the bytes of others.
     alike = {at: (together[at], pixels[at], at in with_frame, at in factors) for at in places}
-    size = _levelled({at: float(weights[at]) for at in places}, alike, CLEARLY)
-    return {at: Standing(at in with_frame, at in factors, pixels[at], hidden[at], size[at]) for at in places}
+    size, sharp = (
+        _levelled({at: float(facts[at][name]) for at in places}, alike, CLEARLY) for name in ("bytes", "sharpness")
+    )
+    return {
+        at: Standing(at in with_frame, at in factors, pixels[at], hidden[at], round(size[at]), sharp[at])
+        for at in places
+    }
 
 
 def _exactly(over: Overlay, first: tuple[int, int], second: tuple[int, int]) -> np.ndarray:
@@ -146,13 +155,13 @@ def _exactly(over: Overlay, first: tuple[int, int], second: tuple[int, int]) -> 
     return exact
 
 
-def _levelled(own: Mapping[int, float], belongs: Mapping[int, Hashable], alike: float) -> dict[int, int]:
+def _levelled(own: Mapping[int, float], belongs: Mapping[int, Hashable], alike: float) -> dict[int, float]:
     """Give pictures that belong together and have about as much of something the same number, that of the largest."""
-    levels: dict[int, int] = {}
+    levels: dict[int, float] = {}
     heads: dict[Hashable, float] = {}  # of what belongs together
     for at in sorted(own, key=lambda place: (-own[place], place)):
         head = heads.get(belongs[at])
         if head is None or own[at] < alike * head:
             head = heads[belongs[at]] = own[at]
-        levels[at] = round(head)
+        levels[at] = head
     return levels

@@ -137,12 +137,26 @@ def test_what_is_no_picture_is_told(photos: Path, opened: Open) -> None:
     said: list[str] = []
     with opened(photos, said=said) as catalogue:
         assert catalogue.items().num_rows == 3
-    told = f"of {photos} {{}} not examined: lookalike rejected {catalogue_of([photos])}"
+    told = f"of {photos} {{}} not examined; for the reasons type lookalike rejected {catalogue_of([photos])}"
     assert said == [f"1 file {told.format('was')}"]
     (photos / "notes.txt").write_text("no picture")
     said.clear()
     with opened(photos, said=said):
         assert said == [f"2 files {told.format('were')}"]
+
+
+def test_a_symlink_to_a_picture_is_no_copy_of_it(photos: Path, more: Path, opened: Open) -> None:
+    (photos / "1/link.png").symlink_to("photo.png")
+    (photos / ".hidden").mkdir()
+    (photos / "1/photo.png").rename(photos / ".hidden/other.png")
+    (photos / "1/hidden.png").symlink_to("../.hidden/other.png")
+    (photos / "1/photo.png").write_bytes((photos / "0/photo.png").read_bytes())
+    for folders in ((photos,), (photos, more)):
+        with opened(*folders) as catalogue:
+            uris = catalogue.items(["uri"]).column("uri").to_pylist()
+            assert "1/link.png" not in uris and {"1/photo.png", "1/hidden.png"} <= set(uris)
+            told = {row["uri"]: row["reason"] for row in catalogue.rejected.read().to_pylist()}
+            assert told["1/link.png"] == "a symlink to another picture here" and "1/hidden.png" not in told
 
 
 def test_which_files_were_not_examined_and_why(photos: Path, more: Path, tmp_path: Path, opened: Open) -> None:
