@@ -84,4 +84,4 @@ def test_the_verdicts_that_are_kept_name_photos_and_no_pair_twice() -> None:
     with VERDICTS.open(newline="") as file:
         rows = [(row["first"], row["second"]) for row in csv.DictReader(file)]
     assert len({frozenset(row) for row in rows}) == len(rows) == len(verdicts())
-    assert all(re.fullmatch(r"[cg]/.+\.jpg", name) for row in rows for name in row)
+    assert all(re.fullmatch(r"[cg]/.+\.jpg|f/\d+", name) for row in rows for name in row)
