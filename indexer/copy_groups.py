@@ -6,6 +6,7 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Final, Self
 
@@ -164,7 +165,26 @@ class _Compared:
         laid = self.known.rows["agreement"][row] >= KEPT
         edited = Pairs.of(COPY, self.places[self.copy], np.where(laid, row, UNLAID), self.known)
         sure = np.where(self.said[self.copy], 1.0, evidence.sure(edited.agreement))
-        return same + edited.rated(sure)
+        copies = same + edited.rated(sure)
+        return copies + self._by_word(copies)
+
+    def _by_word(self, copies: Pairs) -> Pairs:
+        """What follows from what somebody has said: copies of two that are one photograph are copies of each other."""
+        near: dict[int, list[tuple[int, float]]] = defaultdict(list)
+        yes = self.places[self.copy & self.said].tolist()
+        if yes:
+            for (one, other), sure in zip(copies.places.tolist(), copies.sure.tolist(), strict=True):
+                near[one].append((other, sure))
+                near[other].append((one, sure))
+        taken = set(unordered(np.concatenate([copies.places, self.places[self.said]])).tolist()) if yes else set()
+        follows: dict[tuple[int, int], float] = {}
+        for a, b in yes:
+            for (one, of_one), (other, of_other) in product([(a, 1.0), *near[a]], [(b, 1.0), *near[b]]):
+                pair = min(one, other), max(one, other)
+                if one != other and (pair[0] << 32 | pair[1]) not in taken:
+                    follows[pair] = max(follows.get(pair, 0.0), min(of_one, of_other))
+        places = np.array(list(follows), np.int64).reshape(-1, 2)
+        return Pairs.of(COPY, places, UNLAID, self.known).rated(np.array(list(follows.values()), np.float64))
 
     def lookalikes(self, copies: Pairs, near: np.ndarray, best: np.ndarray) -> Pairs:
         """Pairs that are no copies but show the same thing, by their details or, ``near`` (m, 2), by their vectors.
@@ -173,6 +193,7 @@ class _Compared:
         """
         detailed = ~self.alike & ~self.copy & (self.known.rows["matches"][self.rows] >= DETAILS)
         detailed &= best[self.places[:, 0]] != best[self.places[:, 1]]
+        detailed &= ~np.isin(unordered(self.places), unordered(copies.places))
         by_details = Pairs.of(LOOKALIKE, self.places[detailed], self.rows[detailed], self.known)
         taken = unordered(np.concatenate([copies.places, by_details.places]))
         near = near[(best[near[:, 0]] != best[near[:, 1]]) & ~np.isin(unordered(near), taken)]

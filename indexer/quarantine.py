@@ -271,8 +271,7 @@ class _Run:
                 raise Hindrance("a file of that name is in quarantine already")
         temporary = temporary_name(self._name, self._number)
         probe = path.with_name(temporary)
-        owner = state.st_uid, state.st_gid
-        like = Likeness(one.sha256, mode=about["mode"], mtime_ns=about["mtime_ns"], owner=owner)
+        like = Likeness(one.sha256, about["mode"], about["mtime_ns"], (state.st_uid, state.st_gid))
         with self._intended(one, {"to": to, **about}):
             relocate(path, target, temporary=target.with_name(temporary), probe=probe, state=state, like=like)
             try:
@@ -300,6 +299,8 @@ class _Run:
             raise Hindrance("it has other hard links, so that nothing would be saved")
         if (state.st_uid, state.st_gid) != (kept_state.st_uid, kept_state.st_gid):
             raise Hindrance("it belongs to another user or group than the kept one")
+        if stat.S_IMODE(kept_state.st_mode) & ~stat.S_IMODE(state.st_mode):
+            raise Hindrance("its permissions are narrower than those of the kept one, which it would get")
         about |= {"kept": str(kept), "device": kept_state.st_dev, "inode": kept_state.st_ino}
         temporary = path.with_name(temporary_name(self._name, self._number))
         with self._intended(one, about):

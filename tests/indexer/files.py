@@ -29,7 +29,7 @@ def write(root: Path, files: Mapping[str, bytes]) -> Path:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-        path.chmod((0o644, 0o600, 0o640, 0o444)[number % 4])
+        path.chmod((0o600, 0o644, 0o640, 0o444)[number % 4])
         os.utime(path, ns=(1, 1_600_000_000_000_000_000 + 1_000_000_007 * number))
     return root
 

@@ -55,6 +55,16 @@ def test_linked_files_share_bytes_and_become_files_of_their_own_again(small: Cat
     assert items_of(small) == items
 
 
+def test_what_others_may_not_read_does_not_become_a_link_of_what_they_may(small: Catalogue, photos: Path) -> None:
+    (photos / "b.jpg").chmod(0o400)
+    before = tree(photos)
+    done = apply_decisions(small, decided(GO), action="link")
+    why = "its permissions are narrower than those of the kept one, which it would get"
+    assert reasons(done) == {"b.jpg": why} and done.done == 1
+    undo(small)
+    assert tree(photos) == before
+
+
 def test_forgotten_items_keep_their_files_and_come_back(small: Catalogue, photos: Path) -> None:
     before, items = tree(photos), items_of(small)
     done = apply_decisions(small, decided(GO, "copy"), action="forget")
@@ -300,6 +310,8 @@ def test_equal_files_are_linked_whatever_the_decision_calls_them_and_once_they_a
 def test_files_that_are_equal_to_each_other_are_linked_though_the_kept_one_is_another(tmp_path: Path) -> None:
     files = {"k": b"K", "k2": b"K", "x1": b"X", "x2": b"X", "x3": b"X", "y": b"Y"}
     root = write(tmp_path / "photos", files)
+    for name in files:
+        (root / name).chmod(0o640)
     with catalogue_of(tmp_path / "catalogue", root) as made:
         decisions = decided({"x1": "k", "y": "k", "x2": "k", "k2": "k", "x3": "k", "gone": "k"}, "copy")
         asked = for_links(made.items(), decisions, alone=False)
