@@ -12,7 +12,7 @@ from indexer import decoding, pipeline, planting
 from indexer.catalogue import Catalogue
 from indexer.vectors import VectorCache
 from tests.embedders import ColourEmbedder
-from tests.indexer.copies import PLANTED
+from tests.indexer.copies import PLANTED, SMALL_PICTURES, draw
 from tests.indexer.files import FILES, catalogue_of, write
 from tests.indexer.stages import CORES
 
@@ -55,6 +55,12 @@ def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 def photos(tmp_path: Path) -> Path:
     """A folder of five files, three of which are the same; none is a picture."""
     return write(tmp_path / "photos", FILES)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder of eight pictures: four drawn photos, and copies of three of them."""
+    return draw(tmp_path / "pictures", SMALL_PICTURES)
 
 
 @pytest.fixture

@@ -24,7 +24,6 @@ from tests.indexer.copies import (
     PHOTOS,
     PLANTED,
     SMALL,
-    SMALL_PICTURES,
     copies_of,
     draw,
     found_in,
@@ -53,12 +52,6 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalogue]:
 @pytest.fixture(scope="module")
 def found(shelf: Catalogue) -> Found:
     return find(shelf)
-
-
-@pytest.fixture
-def small(tmp_path: Path) -> Path:
-    """A folder of eight pictures: four photos, and copies of three of them."""
-    return draw(tmp_path / "pictures", SMALL_PICTURES)
 
 
 def test_every_copy_is_found_and_no_other_picture_is_called_one(found: Found) -> None:
@@ -199,8 +192,8 @@ def test_all_of_a_group_are_copies_of_the_one_that_is_kept(tmp_path: Path) -> No
         assert all(frozenset((kept, other)) in pairs for other in others)
 
 
-def test_the_policy_says_which_is_kept(small: Path, tmp_path: Path) -> None:
-    with indexed(small, tmp_path / "catalogue") as catalogue:
+def test_the_policy_says_which_is_kept(pictures: Path, tmp_path: Path) -> None:
+    with indexed(pictures, tmp_path / "catalogue") as catalogue:
         assert {ids[0] for ids in groups_of(find(catalogue))} == {"0/photo.png", "1/photo.png", "2/photo.png"}
         kept = find(catalogue, policy=["path:*.jpg", "resolution"])
     assert sets_of(kept) == SMALL
@@ -208,9 +201,9 @@ def test_the_policy_says_which_is_kept(small: Path, tmp_path: Path) -> None:
     assert {row["why"] for row in kept.groups.to_pylist() if row["keep"]} == {"its path fits *.jpg"}
 
 
-def test_pictures_in_a_parquet_file(small: Path, tmp_path: Path) -> None:
-    names = [path.relative_to(small).as_posix() for path in sorted(small.rglob("*.*"))]
-    table = pa.table({"id": names, "image": pa.array([(small / name).read_bytes() for name in names], pa.binary())})
+def test_pictures_in_a_parquet_file(pictures: Path, tmp_path: Path) -> None:
+    names = [path.relative_to(pictures).as_posix() for path in sorted(pictures.rglob("*.*"))]
+    table = pa.table({"id": names, "image": pa.array([(pictures / name).read_bytes() for name in names], pa.binary())})
     pq.write_table(table, tmp_path / "pictures.parquet")
     found = found_in(tmp_path / "pictures.parquet", tmp_path / "catalogue", policy=["oldest"])
     assert sets_of(found) == SMALL
@@ -261,23 +254,23 @@ def test_only_tiny_pictures(tmp_path: Path) -> None:
     assert found.threshold.planted == 0
 
 
-def test_nothing_can_be_read(small: Path, tmp_path: Path) -> None:
-    with indexed(small, tmp_path / "catalogue") as catalogue:
-        small.rename(tmp_path / "elsewhere")
+def test_nothing_can_be_read(pictures: Path, tmp_path: Path) -> None:
+    with indexed(pictures, tmp_path / "catalogue") as catalogue:
+        pictures.rename(tmp_path / "elsewhere")
         with pytest.raises(InputError, match="has no picture that could be copied"):
             find(catalogue)
 
 
 @pytest.fixture
-def in_splits(small: Path) -> Path:
-    """The small folder with a column of splits: only picture 0 stands in both train and test."""
-    shutil.copy(small / "3/photo.png", small / "3/a.png")
-    shutil.copy(small / "3/photo.png", small / "3/b.png")
+def in_splits(pictures: Path) -> Path:
+    """The pictures folder with a column of splits: only picture 0 stands in both train and test."""
+    shutil.copy(pictures / "3/photo.png", pictures / "3/a.png")
+    shutil.copy(pictures / "3/photo.png", pictures / "3/b.png")
     split = {"0/cut.jpg": "test", "3/a.png": "val", "3/b.png": "test", "2/photo.png": ""}
-    names = [path.relative_to(small).as_posix() for path in sorted(small.rglob("*.*"))]
+    names = [path.relative_to(pictures).as_posix() for path in sorted(pictures.rglob("*.*"))]
     lines = [f"{name},{split.get(name, 'train')}" for name in names]
-    (small / "list.csv").write_text("\n".join(["path,part", *lines]) + "\n")
-    return small / "list.csv"
+    (pictures / "list.csv").write_text("\n".join(["path,part", *lines]) + "\n")
+    return pictures / "list.csv"
 
 
 def test_copies_across_splits(in_splits: Path, tmp_path: Path) -> None:
@@ -347,7 +340,7 @@ def test_two_at_once(shelf: Catalogue, found: Found) -> None:
 
 
 @pytest.mark.parametrize("effort", ["quick", "thorough"])
-def test_other_efforts(small: Path, tmp_path: Path, effort: str) -> None:
-    found = found_in(small, tmp_path / "catalogue", effort=effort)
+def test_other_efforts(pictures: Path, tmp_path: Path, effort: str) -> None:
+    found = found_in(pictures, tmp_path / "catalogue", effort=effort)
     assert sets_of(found) == SMALL
     assert found.effort == effort

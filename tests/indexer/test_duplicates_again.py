@@ -40,12 +40,6 @@ from tests.indexer.copies import (
 pytestmark = pytest.mark.usefixtures("few_planted")
 
 
-@pytest.fixture
-def small(tmp_path: Path) -> Path:
-    """A folder of eight pictures: four photos, and copies of three of them."""
-    return draw(tmp_path / "pictures", SMALL_PICTURES)
-
-
 VIEWS = 5
 """Of the usual effort, beside the picture itself."""
 
@@ -200,16 +194,16 @@ def test_what_an_earlier_method_saw_is_removed(ready: Ready) -> None:
 
 
 def test_only_what_came_since_is_looked_at_and_given(
-    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with indexed(small, tmp_path / "catalogue") as catalogue:
+    with indexed(pictures, tmp_path / "catalogue") as catalogue:
         find(catalogue)
         before = catalogue.version
-    save(small / "3/late.jpg", EDITS["mirrored"](photo(3)))
-    save(small / "0/later.png", EDITS["recoloured"](photo(0)))
+    save(pictures / "3/late.jpg", EDITS["mirrored"](photo(3)))
+    save(pictures / "0/later.png", EDITS["recoloured"](photo(0)))
     embedder, bars = ColourEmbedder(), Bars()
     monkeypatch.setattr("indexer.duplicates.GROWN", 2.0)
-    with indexed(small, tmp_path / "catalogue", embedder) as catalogue:
+    with indexed(pictures, tmp_path / "catalogue", embedder) as catalogue:
         found = find(catalogue, new=True, bars=bars)
         assert sets_of(found) == {
             frozenset(("0/photo.png", "0/cut.jpg", "0/mirrored.jpg", "0/later.png")),
@@ -225,42 +219,42 @@ def test_only_what_came_since_is_looked_at_and_given(
         assert every.new_since is None
 
 
-def test_what_could_not_be_read_is_new_to_the_run_that_can(small: Path, tmp_path: Path) -> None:
-    with indexed(small, tmp_path / "catalogue") as catalogue:
-        aside = (small / "0/cut.jpg").rename(tmp_path / "cut.jpg")
+def test_what_could_not_be_read_is_new_to_the_run_that_can(pictures: Path, tmp_path: Path) -> None:
+    with indexed(pictures, tmp_path / "catalogue") as catalogue:
+        aside = (pictures / "0/cut.jpg").rename(tmp_path / "cut.jpg")
         for _ in range(2):  # a run that cannot read it either does not forget it
             assert find(catalogue, new=True).unreadable.column("id").to_pylist() == ["0/cut.jpg"]
-        aside.rename(small / "0/cut.jpg")
+        aside.rename(pictures / "0/cut.jpg")
         found = find(catalogue, new=True)
         assert sets_of(found) == {frozenset(("0/photo.png", "0/cut.jpg", "0/mirrored.jpg"))}
         assert all("0/cut.jpg" in pair for pair in copies_of(found))
         assert find(catalogue, new=True).groups.num_rows == 0
 
 
-def test_new_of_what_was_never_looked_through_is_everything(small: Path, tmp_path: Path) -> None:
-    found = found_in(small, tmp_path / "catalogue", new=True)
+def test_new_of_what_was_never_looked_through_is_everything(pictures: Path, tmp_path: Path) -> None:
+    found = found_in(pictures, tmp_path / "catalogue", new=True)
     assert sets_of(found) == SMALL
     assert found.new_since is None
 
 
 def test_where_no_copy_can_be_planted_it_says_that_nothing_is_known(
-    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
     monkeypatch.setattr(planting, "SMALLEST", 10_000)
-    found = found_in(small, tmp_path / "catalogue", notice=said.append)
+    found = found_in(pictures, tmp_path / "catalogue", notice=said.append)
     assert found.threshold.planted == 0
     assert [text for text in said if "no copy could be planted" in text]
 
 
-def test_copies_are_planted_anew_when_the_catalogue_has_grown(small: Path, tmp_path: Path) -> None:
+def test_copies_are_planted_anew_when_the_catalogue_has_grown(pictures: Path, tmp_path: Path) -> None:
     bars = Bars()
-    found_in(small, tmp_path / "catalogue")
-    save(small / "4/photo.png", photo(4))
-    found_in(small, tmp_path / "catalogue", bars=bars)
+    found_in(pictures, tmp_path / "catalogue")
+    save(pictures / "4/photo.png", photo(4))
+    found_in(pictures, tmp_path / "catalogue", bars=bars)
     assert "plant" not in bars.totals  # nine of eight
-    save(small / "5/photo.png", photo(5))
-    found_in(small, tmp_path / "catalogue", bars=bars)
+    save(pictures / "5/photo.png", photo(5))
+    found_in(pictures, tmp_path / "catalogue", bars=bars)
     assert bars.totals["plant"] == PLANTED
 
 
@@ -304,22 +298,24 @@ def test_what_is_damaged_is_made_anew(ready: Ready, what: str, damage: str) -> N
     assert after.totals == {}
 
 
-def test_the_last_block_is_lost_and_another_picture_comes(small: Path, tmp_path: Path) -> None:
+def test_the_last_block_is_lost_and_another_picture_comes(pictures: Path, tmp_path: Path) -> None:
     """What is compared must not be taken for compared because a block has the number of one that is gone."""
-    with indexed(small, tmp_path / "catalogue") as catalogue:
+    with indexed(pictures, tmp_path / "catalogue") as catalogue:
         find(catalogue)
         (block,) = (folder_of(catalogue, "usual") / "looked").iterdir()
         block.unlink()
-    save(small / "3/late.jpg", EDITS["mirrored"](photo(3)))
-    assert sets_of(found_in(small, tmp_path / "catalogue")) == SMALL | {frozenset(("3/photo.png", "3/late.jpg"))}
+    save(pictures / "3/late.jpg", EDITS["mirrored"](photo(3)))
+    assert sets_of(found_in(pictures, tmp_path / "catalogue")) == SMALL | {frozenset(("3/photo.png", "3/late.jpg"))}
 
 
-def test_files_that_are_gone_or_changed_are_told_and_looked_at_once_they_are_back(small: Path, tmp_path: Path) -> None:
-    with indexed(small, tmp_path / "catalogue") as catalogue:
-        kept = {name: (small / name).read_bytes() for name in ("0/cut.jpg", "1/grey.jpg", "2/smaller.jpg")}
-        (small / "0/cut.jpg").unlink()
-        (small / "1/grey.jpg").write_bytes(jpeg(photo(9)))
-        (small / "2/smaller.jpg").write_bytes(b"")
+def test_files_that_are_gone_or_changed_are_told_and_looked_at_once_they_are_back(
+    pictures: Path, tmp_path: Path
+) -> None:
+    with indexed(pictures, tmp_path / "catalogue") as catalogue:
+        kept = {name: (pictures / name).read_bytes() for name in ("0/cut.jpg", "1/grey.jpg", "2/smaller.jpg")}
+        (pictures / "0/cut.jpg").unlink()
+        (pictures / "1/grey.jpg").write_bytes(jpeg(photo(9)))
+        (pictures / "2/smaller.jpg").write_bytes(b"")
         found = find(catalogue)
         reasons = {row["id"]: row["reason"] for row in found.unreadable.to_pylist()}
         assert reasons.keys() == kept.keys()
@@ -330,16 +326,16 @@ def test_files_that_are_gone_or_changed_are_told_and_looked_at_once_they_are_bac
         find(catalogue)
         assert sorted((folder_of(catalogue, "usual") / "looked").iterdir()) == blocks  # nothing new is known
         for name, data in kept.items():
-            (small / name).write_bytes(data)
+            (pictures / name).write_bytes(data)
         found = find(catalogue)
         assert found.unreadable.num_rows == 0
         assert sets_of(found) == SMALL
 
 
-def test_of_equal_files_one_may_be_gone(small: Path, tmp_path: Path) -> None:
-    shutil.copy(small / "0/photo.png", small / "0/same.png")
-    with indexed(small, tmp_path / "catalogue") as catalogue:
-        (small / "0/photo.png").unlink()
+def test_of_equal_files_one_may_be_gone(pictures: Path, tmp_path: Path) -> None:
+    shutil.copy(pictures / "0/photo.png", pictures / "0/same.png")
+    with indexed(pictures, tmp_path / "catalogue") as catalogue:
+        (pictures / "0/photo.png").unlink()
         found = find(catalogue)
     assert found.unreadable.num_rows == 0
     assert frozenset(("0/photo.png", "0/same.png", "0/cut.jpg", "0/mirrored.jpg")) in sets_of(found)
@@ -352,10 +348,10 @@ def test_items_that_were_taken_out_are_in_no_group(ready: Ready) -> None:
     assert sets_of(found) == {frozenset(("0/cut.jpg", "0/mirrored.jpg")), frozenset(("2/photo.png", "2/smaller.jpg"))}
 
 
-def test_an_item_with_other_bytes_is_another_picture(small: Path, tmp_path: Path) -> None:
-    found_in(small, tmp_path / "catalogue")
-    save(small / "0/cut.jpg", EDITS["cut"](photo(3)))
-    found = found_in(small, tmp_path / "catalogue")
+def test_an_item_with_other_bytes_is_another_picture(pictures: Path, tmp_path: Path) -> None:
+    found_in(pictures, tmp_path / "catalogue")
+    save(pictures / "0/cut.jpg", EDITS["cut"](photo(3)))
+    found = found_in(pictures, tmp_path / "catalogue")
     assert sets_of(found) == {
         frozenset(("0/photo.png", "0/mirrored.jpg")),
         frozenset(("3/photo.png", "0/cut.jpg")),
@@ -363,13 +359,13 @@ def test_an_item_with_other_bytes_is_another_picture(small: Path, tmp_path: Path
     }
 
 
-def test_vectors_that_were_lost(small: Path, tmp_path: Path) -> None:
+def test_vectors_that_were_lost(pictures: Path, tmp_path: Path) -> None:
     """What has no vector is told, and found again once its source was indexed again."""
-    with indexed(small, tmp_path / "catalogue") as catalogue:
+    with indexed(pictures, tmp_path / "catalogue") as catalogue:
         shutil.rmtree(catalogue.path / "vectors")
     with (
         Catalogue.open(tmp_path / "catalogue", embedder=ColourEmbedder()) as catalogue,
         pytest.raises(InputError, match="no picture that could be copied"),
     ):
         find(catalogue)
-    assert sets_of(found_in(small, tmp_path / "catalogue")) == SMALL
+    assert sets_of(found_in(pictures, tmp_path / "catalogue")) == SMALL

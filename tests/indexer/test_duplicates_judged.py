@@ -11,9 +11,7 @@ from indexer.duplicates import COPY, LOOKALIKE, find
 from retrieval.errors import InputError, NotFoundError
 from tests.indexer.copies import (
     SMALL,
-    SMALL_PICTURES,
     copies_of,
-    draw,
     found_in,
     groups_of,
     indexed,
@@ -26,16 +24,10 @@ from tests.indexer.copies import (
 pytestmark = pytest.mark.usefixtures("few_planted")
 
 
-@pytest.fixture
-def small(tmp_path: Path) -> Path:
-    """A folder of eight pictures: four photos, and copies of three of them."""
-    return draw(tmp_path / "pictures", SMALL_PICTURES)
-
-
-def test_what_somebody_has_judged_stands(small: Path, tmp_path: Path) -> None:
-    shutil.copy(small / "0/photo.png", small / "0/same.png")
-    save(small / "4/photo.png", photo(4))
-    save(small / "4/again.png", photo(4), compress_level=9)
+def test_what_somebody_has_judged_stands(pictures: Path, tmp_path: Path) -> None:
+    shutil.copy(pictures / "0/photo.png", pictures / "0/same.png")
+    save(pictures / "4/photo.png", photo(4))
+    save(pictures / "4/again.png", photo(4), compress_level=9)
     judged = {
         ("1/photo.png", "1/grey.jpg"): False,
         ("3/photo.png", "2/photo.png"): True,
@@ -43,7 +35,7 @@ def test_what_somebody_has_judged_stands(small: Path, tmp_path: Path) -> None:
         ("0/same.png", "0/photo.png"): False,  # what is equal is equal
         ("4/again.png", "4/photo.png"): False,
     }
-    found = found_in(small, tmp_path / "catalogue", judged=judged)
+    found = found_in(pictures, tmp_path / "catalogue", judged=judged)
     assert sets_of(found) == {
         frozenset(("0/photo.png", "0/same.png", "0/cut.jpg", "0/mirrored.jpg")),
         frozenset(("2/photo.png", "2/smaller.jpg", "3/photo.png")),
@@ -55,29 +47,29 @@ def test_what_somebody_has_judged_stands(small: Path, tmp_path: Path) -> None:
     assert found.threshold.judged == 4
 
 
-def test_what_is_judged_a_copy_of_one_of_a_group_belongs_to_the_group(small: Path, tmp_path: Path) -> None:
+def test_what_is_judged_a_copy_of_one_of_a_group_belongs_to_the_group(pictures: Path, tmp_path: Path) -> None:
     yes = {("3/photo.png", "0/cut.jpg"): True}
     group = frozenset(("0/photo.png", "0/cut.jpg", "0/mirrored.jpg"))
-    found = found_in(small, tmp_path / "catalogue", judged=yes)
+    found = found_in(pictures, tmp_path / "catalogue", judged=yes)
     assert sets_of(found) == (SMALL - {group}) | {group | {"3/photo.png"}}
     assert {frozenset(("3/photo.png", id)) for id in group} <= set(copies_of(found))
     # What somebody has seen to be none is none.
-    found = found_in(small, tmp_path / "catalogue", judged={**yes, ("3/photo.png", "0/photo.png"): False})
+    found = found_in(pictures, tmp_path / "catalogue", judged={**yes, ("3/photo.png", "0/photo.png"): False})
     assert sets_of(found) == SMALL
 
 
-def test_a_judged_copy_in_which_nothing_is_seen_makes_no_frame(small: Path, tmp_path: Path) -> None:
+def test_a_judged_copy_in_which_nothing_is_seen_makes_no_frame(pictures: Path, tmp_path: Path) -> None:
     """The picture that it is judged with stays better than its own smaller copy."""
-    found = found_in(small, tmp_path / "catalogue", judged={("3/photo.png", "2/photo.png"): True})
+    found = found_in(pictures, tmp_path / "catalogue", judged={("3/photo.png", "2/photo.png"): True})
     (group,) = (ids for ids in groups_of(found) if "2/photo.png" in ids)
     assert group[0] in ("2/photo.png", "3/photo.png") and "2/smaller.jpg" not in group[:1]
     (row,) = (row for row in found.pairs.to_pylist() if {row["a"], row["b"]} == {"2/photo.png", "3/photo.png"})
     assert (row["kind"], row["how"], row["transform"], row["sure"]) == (COPY, "", None, 1.0)
 
 
-def test_judgements_of_pictures_that_are_gone(small: Path, tmp_path: Path) -> None:
+def test_judgements_of_pictures_that_are_gone(pictures: Path, tmp_path: Path) -> None:
     gone = {("0/photo.png", "nobody"): True}
-    with indexed(small, tmp_path / "catalogue") as catalogue:
+    with indexed(pictures, tmp_path / "catalogue") as catalogue:
         with pytest.raises(
             NotFoundError, match=r"none of the pictures that were judged is here, such as 'no one'; give"
         ):
@@ -91,8 +83,8 @@ def test_judgements_of_pictures_that_are_gone(small: Path, tmp_path: Path) -> No
             ]
 
 
-def test_judgements_of_the_same_bytes_that_contradict_each_other(small: Path, tmp_path: Path) -> None:
-    shutil.copy(small / "1/photo.png", small / "1/same.png")
+def test_judgements_of_the_same_bytes_that_contradict_each_other(pictures: Path, tmp_path: Path) -> None:
+    shutil.copy(pictures / "1/photo.png", pictures / "1/same.png")
     judged = {("1/photo.png", "1/grey.jpg"): True, ("1/grey.jpg", "1/same.png"): False}
     with pytest.raises(InputError, match="files of the same bytes the other; leave one judgement out"):
-        found_in(small, tmp_path / "catalogue", judged=judged)
+        found_in(pictures, tmp_path / "catalogue", judged=judged)
