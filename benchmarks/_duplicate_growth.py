@@ -43,15 +43,28 @@ def sequence(every: Sequence[Photo], files: int, *, seed: int) -> tuple[list[int
 
 
 def growth(
-    data: Path, work: Path, sizes: Sequence[int], *, found: bool, precision: float, effort: str, timeout: float
+    data: Path,
+    work: Path,
+    sizes: Sequence[int],
+    *,
+    found: bool,
+    sheets: Path | None,
+    precision: float,
+    effort: str,
+    timeout: float,
 ) -> list[Any]:
-    """Print a row a size; each is searched in a process of its own, or what that ``found`` before is counted again."""
-    from benchmarks._duplicate_judging import verdicts, with_verdicts
+    """Print a row a size; each is searched in a process of its own, or what that ``found`` before is counted again.
+
+    Where there is a folder for ``sheets`` wrong pairs of the largest size that nobody has judged are laid out.
+    """
+    from benchmarks._duplicate_judging import check_empty, disputed, lay_out, verdicts, with_verdicts
     from indexer.options import progress_bar
 
-    every = photos(data, "gcf")
+    if sheets is not None:
+        check_empty(sheets)  # before hours of looking
+    every, judged = photos(data, "gcf"), verdicts()
     with progress_bar("reading") as progress:
-        number = with_verdicts(every, same_photograph(every, progress=progress), verdicts())
+        number = with_verdicts(every, same_photograph(every, progress=progress), judged)
     places, copies = sequence(every, max(sizes), seed=0)
     if len(places) + len(copies) < max(sizes):
         raise SystemExit(f"there are photos for {len(places) + len(copies)} files only, fewer than {max(sizes)}")
@@ -84,6 +97,9 @@ def growth(
             print(f"{size:8d}  {error}")
             break
         told.append(_print(truth, len(places), Finding.read(out), peak))
+    if sheets is not None and out.exists():
+        left = [pair for pair in disputed(every, truth, Finding.read(out).said.values()) if pair not in judged]
+        print(f"{len(left)} pairs of photos to judge: {lay_out(sheets, every, left, seed=0)}")
     (work / "figures.json").write_text(json.dumps(told, indent=2))
     return told
 

@@ -101,11 +101,10 @@ def lay_out(folder: Path, every: Sequence[Photo], pairs: Sequence[Names], *, see
 
 
 def _beside(path: Path, pictures: Sequence[bytes]) -> None:
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     page = Image.new("RGB", (2 * SIDE + 10, SIDE), "white")
     for side, data in enumerate(pictures):
-        picture = Image.open(io.BytesIO(data)).convert("RGB")
-        picture.thumbnail((SIDE, SIDE))
+        picture = ImageOps.contain(Image.open(io.BytesIO(data)).convert("RGB"), (SIDE, SIDE))  # a thumbnail is enlarged
         page.paste(picture, (side * (SIDE + 10), 0))
     page.save(path, quality=90)

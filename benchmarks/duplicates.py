@@ -122,7 +122,8 @@ def _run(part: str, work: Path, given: argparse.Namespace) -> None:
     elif part == GROWTH:
         from benchmarks._duplicate_growth import growth
 
-        told = growth(given.data, work, given.sizes, found=given.found, timeout=60 * given.timeout, **asked)
+        how = {"found": given.found, "sheets": given.sheets, "timeout": 60 * given.timeout}
+        told = growth(given.data, work, given.sizes, **how, **asked)
     else:
         from benchmarks._duplicate_scenes import bursts, sarees
 

@@ -165,18 +165,18 @@ class _Compared:
         laid = self.known.rows["agreement"][row] >= KEPT
         edited = Pairs.of(COPY, self.places[self.copy], np.where(laid, row, UNLAID), self.known)
         sure = np.where(self.said[self.copy], 1.0, evidence.sure(edited.agreement))
-        copies = same + edited.rated(sure)
-        return copies + self._by_word(copies)
+        return self._with_what_follows(same + edited.rated(sure))
 
-    def _by_word(self, copies: Pairs) -> Pairs:
-        """What follows from what somebody has said: copies of two that are one photograph are copies of each other."""
-        near: dict[int, list[tuple[int, float]]] = defaultdict(list)
+    def _with_what_follows(self, copies: Pairs) -> Pairs:
+        """Copies of two that somebody has said to be one photograph are copies of each other, unless he said no."""
         yes = self.places[self.copy & self.said].tolist()
-        if yes:
-            for (one, other), sure in zip(copies.places.tolist(), copies.sure.tolist(), strict=True):
-                near[one].append((other, sure))
-                near[other].append((one, sure))
-        taken = set(unordered(np.concatenate([copies.places, self.places[self.said]])).tolist()) if yes else set()
+        if not yes:
+            return copies
+        near: dict[int, list[tuple[int, float]]] = defaultdict(list)
+        for (one, other), sure in zip(copies.places.tolist(), copies.sure.tolist(), strict=True):
+            near[one].append((other, sure))
+            near[other].append((one, sure))
+        taken = set(unordered(np.concatenate([copies.places, self.places[self.said]])).tolist())
         follows: dict[tuple[int, int], float] = {}
         for a, b in yes:
             for (one, of_one), (other, of_other) in product([(a, 1.0), *near[a]], [(b, 1.0), *near[b]]):
@@ -184,7 +184,7 @@ class _Compared:
                 if one != other and (pair[0] << 32 | pair[1]) not in taken:
                     follows[pair] = max(follows.get(pair, 0.0), min(of_one, of_other))
         places = np.array(list(follows), np.int64).reshape(-1, 2)
-        return Pairs.of(COPY, places, UNLAID, self.known).rated(np.array(list(follows.values()), np.float64))
+        return copies + Pairs.of(COPY, places, UNLAID, self.known).rated(np.array(list(follows.values()), np.float64))
 
     def lookalikes(self, copies: Pairs, near: np.ndarray, best: np.ndarray) -> Pairs:
         """Pairs that are no copies but show the same thing, by their details or, ``near`` (m, 2), by their vectors.

@@ -216,7 +216,7 @@ def _group(group: pa.Table, album: Album) -> str:
     if len(splits) > 1:
         flags += f' <span class="flag">in {" and ".join(map(data, splits))}</span>'
     drawn = copies.slice(0, MOST_COPIES).to_pylist()
-    rows = "".join(_beside(kept, copy, at == 0, album) for at, copy in enumerate(drawn))
+    rows = "".join(_beside(kept, copy, album) for copy in drawn)
     more = copies.num_rows - len(drawn)
     rest = (
         f'<p class="note">{count(more, "more copy", "more copies")} of it not drawn; {_REST}.</p>' if more > 0 else ""
@@ -227,7 +227,7 @@ def _group(group: pa.Table, album: Album) -> str:
     )
 
 
-def _beside(kept: _Row, copy: _Row, first: bool, album: Album) -> str:
+def _beside(kept: _Row, copy: _Row, album: Album) -> str:
     """A copy with the kept one at its left: what each shows of the other is outlined on both."""
     sizes = [(row["width"], row["height"]) for row in (kept, copy)]
     on_copy = on_kept = np.zeros((0, 2))
@@ -249,7 +249,7 @@ def _beside(kept: _Row, copy: _Row, first: bool, album: Album) -> str:
         facts.append(("In both", "all of each" if kept_share == copy_share == "100" else both))
     told = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts)
     return (
-        f'<div class="beside">{_tile(left, kept, keeps, named, whole=first)}'
+        f'<div class="beside">{_tile(left, kept, keeps, named)}'
         f"{_tile(right, copy, kind, named, other=other)}"
         f'<dl class="facts-list">{told}</dl></div>'
     )
@@ -260,7 +260,7 @@ def _no_more(share: float) -> str:
     return f"{floor(1000 * share + 1e-6) / 10:.1f}".removesuffix(".0")
 
 
-def _tile(picture: str, row: _Row, said: str, named: bool, *, whole: bool = True, other: bool = False) -> str:
+def _tile(picture: str, row: _Row, said: str, named: bool, *, other: bool = False) -> str:
     facts = [f"{row['width']:,} × {row['height']:,}"]
     if row["format"] is not None:
         facts.append(data(row["format"]))
@@ -269,11 +269,11 @@ def _tile(picture: str, row: _Row, said: str, named: bool, *, whole: bool = True
     if row["split"] is not None:
         facts.append(data(row["split"]))
     mark = '<span class="mark wrong">✕ another label</span>' if other else ""
-    more = (
+    told = (
         f'{mark}{label(row["label"]) if named else ""}<span class="plain-facts">{", ".join(facts)}</span>'
         f'<span class="id">{data(row["id"])}</span>'
     )
-    return f'<figure class="tile">{picture}<figcaption>{said}{more if whole else ""}</figcaption></figure>'
+    return f'<figure class="tile">{picture}<figcaption>{said}{told}</figcaption></figure>'
 
 
 def _size(size: int) -> str:

@@ -192,7 +192,7 @@ def _move_back(intent: dict[str, Any], place: Path, aside: Path, temporary: Path
             dress(place, like)
         discard(aside)
         return True
-    if _has(place, here, like.sha256) and (stat.S_IMODE(here.st_mode), here.st_mtime_ns) == (like.mode, like.mtime_ns):
+    if _is_like(place, here, like):
         # The same between file systems: what is in its place is the file in all that it was.
         discard(aside)
         return True
@@ -212,9 +212,7 @@ def _unlink(intent: dict[str, Any], place: Path, temporary: Path, *, done: bool)
             raise Hindrance(f"its bytes were changed through the file it is a link of, {intent['kept']}")
         make_independent(place, temporary=temporary, state=here, like=like)
         return True
-    if done and not (
-        _has(place, here, like.sha256) and (stat.S_IMODE(here.st_mode), here.st_mtime_ns) == (like.mode, like.mtime_ns)
-    ):
+    if done and not _is_like(place, here, like):
         raise Hindrance("another file is in its place now, and is left there")
     return False
 
@@ -227,6 +225,12 @@ def _likeness(intent: dict[str, Any]) -> Likeness:
         mtime_ns=intent["mtime_ns"],
         owner=None if owner is None else (owner[0], owner[1]),
     )
+
+
+def _is_like(path: Path, state: os.stat_result, like: Likeness) -> bool:
+    """Whether a file has the bytes, the mode and the time of modification that it should have."""
+    told = stat.S_IMODE(state.st_mode), state.st_mtime_ns
+    return told == (like.mode, like.mtime_ns) and _has(path, state, like.sha256)
 
 
 def _has(path: Path, state: os.stat_result | None, sha256: bytes) -> bool:
